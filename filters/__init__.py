@@ -1,0 +1,14 @@
+"""Interception backends: between the host's TCP/IP stack and its real network adapters."""
+
+from wiresock_py.filters.base import (
+    MAX_PACKET,
+    Backend,
+    Buffer,
+    CapturePlan,
+    Network,
+    PacketBatch,
+    PacketFlag,
+    Verdict,
+)
+
+__all__ = ["MAX_PACKET", "Backend", "Buffer", "CapturePlan", "Network", "PacketBatch", "PacketFlag", "Verdict"]

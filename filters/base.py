@@ -1,0 +1,123 @@
+"""What every interception backend offers: one small protocol, and one batch type that all of them fill.
+
+Data flows one way. ``receive`` fills a :class:`PacketBatch` with packets the host's stack wants to send; the engine
+decides and writes one :class:`Verdict` a packet; ``finish`` carries the verdicts out. Packets of the tunnel that are
+to look as if they had arrived go to ``send_to_stack``. A backend takes no decision of its own: what is outside the
+:class:`CapturePlan` never reaches Python at all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+from ipaddress import IPv4Network, IPv6Network
+from typing import Protocol
+
+Network = IPv4Network | IPv6Network
+Buffer = bytes | bytearray | memoryview
+
+# The largest packet a backend hands over or takes: an IP packet's own limit, also for offloaded super-packets.
+MAX_PACKET = 65_535
+
+
+class PacketFlag(IntFlag):
+    """What a captured packet's bytes alone do not say."""
+
+    NONE = 0
+    CHECKSUM_PARTIAL = 1  # the transport checksum holds the pseudo-header's sum only (offload)
+    SUPER_PACKET = 2  # TCP larger than the link's MTU, to be cut (GSO, LSO)
+    LOOPBACK = 4  # captured on the loopback interface: DNS for a resolver on this host
+    TRUNCATED = 8  # the backend could not hand over the whole packet; it can only be dropped
+
+
+class Verdict(IntEnum):
+    """What becomes of a captured packet."""
+
+    DROP = 0  # gone: blocked, or taken into the tunnel
+    PASS = 1  # on its way unchanged; the next packet of the flow is shown again
+    BYPASS = 2  # on its way unchanged, and this flow need not be shown any more
+
+
+@dataclass(frozen=True, slots=True)
+class CapturePlan:
+    """Which outbound packets may be captured. Everything else stays in the kernel."""
+
+    capture: tuple[Network, ...]
+    """Destinations to capture."""
+    leave: tuple[Network, ...] = ()
+    """Destinations to leave alone. Of both lists the longest matching prefix decides; at equal length, *leave*."""
+    dns: bool = False
+    """Also capture port 53 (UDP and TCP) to any destination, resolvers on this host's loopback included."""
+    adapters: tuple[str, ...] = ()
+    """Names of the adapters to capture on; empty: those that carry a default route, followed as they change."""
+    fail_open: bool = False
+    """With nobody serving the backend: False drops what matches the plan (the kill switch), True passes it."""
+
+
+@dataclass(slots=True)
+class PacketBatch:
+    """Captured packets, side by side in one buffer that the backend owns and fills again at the next ``receive``.
+
+    Packet *i* is ``data[offset[i]:offset[i] + length[i]]``, from its IP header on. The lists are as long as the batch
+    has packets. Whoever wants to keep a packet beyond ``finish`` copies it.
+    """
+
+    data: memoryview
+    offset: list[int] = field(default_factory=list)
+    length: list[int] = field(default_factory=list)
+    flags: list[int] = field(default_factory=list)
+    """A :class:`PacketFlag` combination each."""
+    adapter: list[int] = field(default_factory=list)
+    """Interface index of the adapter each packet was leaving by."""
+    token: list[int] = field(default_factory=list)
+    """The backend's own handle of each packet."""
+    verdict: list[int] = field(default_factory=list)
+    """A :class:`Verdict` each; ``receive`` sets DROP, so that what nobody decides does not leak."""
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def clear(self) -> None:
+        for column in (self.offset, self.length, self.flags, self.adapter, self.token, self.verdict):
+            column.clear()
+
+
+class Backend(Protocol):
+    """An interception backend; also a context manager in the sense of ``contextlib.closing``.
+
+    ``receive`` and ``finish`` belong to one thread; the other methods may be called from any.
+    """
+
+    name: str
+    """As in ``--backend`` and ``wiresock-py backends``."""
+
+    @classmethod
+    def unavailable_reason(cls) -> str | None:
+        """Why this backend cannot work here, and the remedy, in one line; None if it can. Changes nothing."""
+
+    def open(self, plan: CapturePlan) -> None:
+        """Start to capture. Clears first what an earlier run left behind. Raises BackendError, changing nothing."""
+
+    def update(self, plan: CapturePlan) -> None:
+        """Change the plan of an open backend, in one step: at no moment does less than both plans share get caught."""
+
+    def close(self, *, keep_blocking: bool = False) -> None:
+        """Stop and restore the system; with *keep_blocking* leave the plan blocked (kill switch). May be repeated."""
+
+    def receive(self, timeout: float) -> PacketBatch | None:
+        """The next batch, waiting up to *timeout* seconds; None if there was nothing or the backend was closed."""
+
+    def finish(self, batch: PacketBatch) -> None:
+        """Carry out ``batch.verdict``; the batch's buffer is the backend's again afterwards."""
+
+    def send_to_stack(self, packets: Sequence[Sequence[Buffer]]) -> int:
+        """Hand packets to the host's stack as if they had arrived; returns how many it took.
+
+        Each packet is a sequence of buffers that together are one complete IP packet of at most 65,535 bytes with
+        valid checksums, addressed to this host; TCP may be merged beyond the MTU.
+        """
+
+    def send_to_network(self, packets: Sequence[Sequence[Buffer]]) -> int:
+        """Send complete IP packets of this host outside the capture: held packets whose flow turned out *direct*."""
+
+    def statistics(self) -> dict[str, int]:
+        """Counters by name: captured, passed, dropped, injected, and each cause of loss the backend can see."""
