@@ -30,7 +30,10 @@ class WiresockError(Exception):
 
 
 class ConfigError(WiresockError):
-    """A faulty configuration; line and column count from 1, 0 where there is none to name."""
+    """A faulty configuration; line and column count from 1, 0 where there is none to name.
+
+    *others* are the further mistakes of the same file.
+    """
 
     exit_code = EXIT_CONFIG
 
@@ -39,6 +42,7 @@ class ConfigError(WiresockError):
         self.file = file
         self.line = line
         self.column = column
+        self.others: tuple[ConfigError, ...] = ()
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
