@@ -3,7 +3,11 @@
 import base64
 import binascii
 import hmac
+import os
+from collections.abc import Callable
 from typing import Self
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 KEY_LENGTH = 32
 
@@ -52,11 +56,26 @@ class PrivateKey(Key):
 
     __slots__ = ()
 
+    @classmethod
+    def generate(cls, random: Callable[[int], bytes] = os.urandom) -> Self:
+        """A new key, clamped (RFC 7748 section 5) as ``wg genkey`` prints it."""
+        raw = bytearray(random(KEY_LENGTH))
+        raw[0] &= 248
+        raw[31] = raw[31] & 127 | 64
+        return cls(bytes(raw))
+
+    def public_key(self) -> "PublicKey":
+        return PublicKey(X25519PrivateKey.from_private_bytes(self._raw).public_key().public_bytes_raw())
+
 
 class PresharedKey(Key):
     """The optional symmetric key; 32 zero bytes mean none (paper section 5.2)."""
 
     __slots__ = ()
+
+    @classmethod
+    def generate(cls, random: Callable[[int], bytes] = os.urandom) -> Self:
+        return cls(random(KEY_LENGTH))
 
 
 class PublicKey(Key):
