@@ -18,6 +18,7 @@ HEADER = struct.Struct("=IHHII")
 ERROR = 2
 DONE = 3
 REQUEST = 0x1
+ACKNOWLEDGE = 0x4
 DUMP = 0x300
 # An answer to a dump comes in datagrams of up to 32 KiB (NLMSG_GOODSIZE and the kernel's larger dump buffers).
 RECEIVE_SIZE = 65_536
@@ -47,11 +48,14 @@ class Netlink:
     def close(self) -> None:
         self._socket.close()
 
-    def ask(self, kind: int, bodies: Sequence[bytes]) -> list[bytes | None]:
-        """Send one request a body, in one datagram; the body of each answer, None where there is no such object."""
+    def ask(self, kind: int, bodies: Sequence[bytes], flags: int = REQUEST) -> list[bytes | None]:
+        """Send one request a body, in one datagram; the body of each answer, None where there is no such object.
+
+        A request that changes something has no answer but its acknowledgement: *flags* REQUEST | ACKNOWLEDGE.
+        """
         first = self._sequence + 1
         self._sequence += len(bodies)
-        self._socket.send(b"".join(_message(kind, REQUEST, first + i, body) for i, body in enumerate(bodies)))
+        self._socket.send(b"".join(message(kind, flags, first + i, body) for i, body in enumerate(bodies)))
         answers: list[bytes | None] = [None] * len(bodies)
         waiting = set(range(len(bodies)))
         while waiting:
@@ -62,14 +66,14 @@ class Netlink:
                 waiting.discard(index)
                 if answer_kind != ERROR:
                     answers[index] = body
-                elif (code := _error_code(body)) not in (0, errno.ENOENT):
+                elif (code := error_code(body)) not in (0, errno.ENOENT):
                     raise NetlinkError(code, f"the kernel refused netlink request {kind}: {errno.errorcode.get(code)}")
         return answers
 
     def dump(self, kind: int, body: bytes) -> list[tuple[int, bytes]]:
         """Every object that matches *body*: (message type, body) each."""
         self._sequence += 1
-        self._socket.send(_message(kind, REQUEST | DUMP, self._sequence, body))
+        self._socket.send(message(kind, REQUEST | DUMP, self._sequence, body))
         found: list[tuple[int, bytes]] = []
         while True:
             for answer_kind, sequence, answer in messages(self._socket.recv(RECEIVE_SIZE)):
@@ -78,19 +82,21 @@ class Netlink:
                 if answer_kind == DONE:
                     return found
                 if answer_kind == ERROR:
-                    code = _error_code(answer)
+                    code = error_code(answer)
                     if code in (0, errno.ENOENT):
                         return found
                     raise NetlinkError(code, f"the kernel refused netlink dump {kind}: {errno.errorcode.get(code)}")
                 found.append((answer_kind, answer))
 
 
-def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """One message, padded so that another can follow."""
     length = HEADER.size + len(body)
     return HEADER.pack(length, kind, flags, sequence, 0) + body + bytes(-length % 4)
 
 
-def _error_code(body: bytes) -> int:
+def error_code(body: bytes) -> int:
+    """The errno an ERROR message carries; 0 is an acknowledgement."""
     return -int.from_bytes(body[:4], sys.byteorder, signed=True)
 
 
@@ -103,6 +109,11 @@ def messages(datagram: bytes) -> Iterator[tuple[int, int, bytes]]:
             return
         yield kind, sequence, datagram[at + HEADER.size : at + length]
         at += (length + 3) & ~3
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded so that another can follow."""
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def attributes(body: bytes, at: int) -> dict[int, bytes]:
