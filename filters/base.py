@@ -26,7 +26,7 @@ class PacketFlag(IntFlag):
     CHECKSUM_PARTIAL = 1  # the transport checksum holds the pseudo-header's sum only (offload)
     SUPER_PACKET = 2  # TCP larger than the link's MTU, to be cut (GSO, LSO)
     LOOPBACK = 4  # captured on the loopback interface: DNS for a resolver on this host
-    TRUNCATED = 8  # the backend could not hand over the whole packet; it can only be dropped
+    TRUNCATED = 8  # the backend could not hand over the whole packet; it may pass, but not be taken into the tunnel
 
 
 class Verdict(IntEnum):
@@ -98,7 +98,10 @@ class Backend(Protocol):
         """Start to capture. Clears first what an earlier run left behind. Raises BackendError, changing nothing."""
 
     def update(self, plan: CapturePlan) -> None:
-        """Change the plan of an open backend, in one step: at no moment does less than both plans share get caught."""
+        """Change the plan of an open backend, in one step: at no moment does less than both plans share get caught.
+
+        Bypassed flows are shown again, because the rules that decided them may have changed with the plan.
+        """
 
     def close(self, *, keep_blocking: bool = False) -> None:
         """Stop and restore the system; with *keep_blocking* leave the plan blocked (kill switch). May be repeated."""
@@ -116,8 +119,12 @@ class Backend(Protocol):
         valid checksums, addressed to this host; TCP may be merged beyond the MTU.
         """
 
-    def send_to_network(self, packets: Sequence[Sequence[Buffer]]) -> int:
-        """Send complete IP packets of this host outside the capture: held packets whose flow turned out *direct*."""
+    def send_to_network(self, packets: Sequence[Sequence[Buffer]], adapter: int = 0) -> int:
+        """Send complete IP packets of this host outside the capture: held packets whose flow turned out *direct*.
+
+        *adapter* is the interface index they were captured on (0: as the host routes them). A packet larger than
+        that adapter's MTU is refused and counted, not cut. Returns how many were taken.
+        """
 
     def statistics(self) -> dict[str, int]:
         """Counters by name: captured, passed, dropped, injected, and each cause of loss the backend can see."""

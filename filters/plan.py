@@ -1,0 +1,103 @@
+"""What a capture plan means, packet by packet: the one place that backends without a kernel to ask take it from.
+
+The longest matching prefix of the plan decides. Above it stand destinations that no plan captures, because the link
+itself lives on them: neighbour discovery and address configuration stop the moment they are held up.
+"""
+
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network
+
+from wiresock_py.filters.base import Buffer, CapturePlan, Network
+
+DNS_PORT = 53
+TCP, UDP, ICMPV6 = 6, 17, 58
+PORTED = frozenset((TCP, UDP))
+
+# Never captured, not even port 53: packets to more than one host (RFC 5771, RFC 4291 section 2.7).
+GROUPS = (IPv4Network("224.0.0.0/4"), IPv4Network("255.255.255.255/32"), IPv6Network("ff00::/8"))
+# Never captured but for port 53 (a router's link-local address is often the resolver): RFC 3927, RFC 4291 section 2.5.6.
+LINK_LOCAL = (IPv4Network("169.254.0.0/16"), IPv6Network("fe80::/10"))
+# DHCP client and server (RFC 2131), DHCPv6 (RFC 8415): (source port, destination port), both ways.
+DHCP = {4: ((68, 67), (67, 68)), 6: ((546, 547), (547, 546))}
+# Router and neighbour solicitation and advertisement, redirect (RFC 4861): ICMPv6 types.
+NEIGHBOUR_DISCOVERY = range(133, 138)
+
+
+def ordered(plan: CapturePlan, version: int) -> list[tuple[Network, bool]]:
+    """The plan's prefixes of one IP version, longest first, each with whether it is captured.
+
+    The first that contains a destination decides; a destination that none contains is left alone. Prefixes that
+    change nothing, because the next shorter one around them says the same, are left out.
+    """
+    decision: dict[Network, bool] = dict.fromkeys((n for n in plan.capture if n.version == version), True)
+    decision.update(dict.fromkeys((n for n in plan.leave if n.version == version), False))
+    rows: list[tuple[Network, bool]] = []
+    for network, captured in decision.items():
+        around = network
+        outer = False
+        while around.prefixlen:
+            around = around.supernet()
+            if around in decision:
+                outer = decision[around]
+                break
+        if captured != outer:
+            rows.append((network, captured))
+    rows.sort(key=lambda row: (-row[0].prefixlen, int(row[0].network_address)))
+    return rows
+
+
+class PlanMatcher:
+    """A plan made ready to be asked about packets."""
+
+    def __init__(self, plan: CapturePlan) -> None:
+        self._dns = plan.dns
+        self._masked = {version: _masked(ordered(plan, version)) for version in (4, 6)}
+
+    def captures(self, packet: Buffer, *, loopback: bool = False) -> bool:
+        """Whether the plan captures this outbound packet (from its IP header on); on loopback only DNS is captured."""
+        if len(packet) < 20:
+            return False
+        version = packet[0] >> 4
+        if version == 4:
+            protocol, destination, transport = packet[9], bytes(packet[16:20]), (packet[0] & 15) * 4
+            if int.from_bytes(packet[6:8], "big") & 0x1FFF:
+                transport = len(packet)  # a later fragment has no ports
+        elif version == 6 and len(packet) >= 40:
+            protocol, destination, transport = packet[6], bytes(packet[24:40]), 40
+        else:
+            return False
+        number = int.from_bytes(destination, "big")
+        if _within(number, version, GROUPS):
+            return False
+        ports = (-1, -1)
+        if protocol in PORTED and len(packet) >= transport + 4:
+            ports = (
+                int.from_bytes(packet[transport : transport + 2], "big"),
+                int.from_bytes(packet[transport + 2 : transport + 4], "big"),
+            )
+        if self._dns and ports[1] == DNS_PORT:
+            return True
+        if loopback or _within(number, version, LINK_LOCAL):
+            return False
+        if protocol == UDP and ports in DHCP[version]:
+            return False
+        if protocol == ICMPV6 and len(packet) > 40 and packet[40] in NEIGHBOUR_DISCOVERY:
+            return False
+        for network, mask, captured in self._masked[version]:
+            if number & mask == network:
+                return captured
+        return False
+
+
+def _masked(rows: Iterable[tuple[Network, bool]]) -> list[tuple[int, int, bool]]:
+    return [(int(network.network_address), int(network.netmask), captured) for network, captured in rows]
+
+
+def _within(number: int, version: int, networks: Iterable[Network]) -> bool:
+    return any(
+        network.version == version and number & int(network.netmask) == int(network.network_address)
+        for network in networks
+    )
+
+
