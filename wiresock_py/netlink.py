@@ -53,8 +53,7 @@ class Netlink:
 
         A request that changes something has no answer but its acknowledgement: *flags* REQUEST | ACKNOWLEDGE.
         """
-        first = self._sequence + 1
-        self._sequence += len(bodies)
+        first = self._take(len(bodies))
         self._socket.send(b"".join(message(kind, flags, first + i, body) for i, body in enumerate(bodies)))
         answers: list[bytes | None] = [None] * len(bodies)
         waiting = set(range(len(bodies)))
@@ -71,22 +70,26 @@ class Netlink:
         return answers
 
     def dump(self, kind: int, body: bytes) -> list[tuple[int, bytes]]:
-        """Every object that matches *body*: (message type, body) each."""
-        self._sequence += 1
-        self._socket.send(message(kind, REQUEST | DUMP, self._sequence, body))
+        """Every object that matches *body*: (message type, body) each. Raises NetlinkError with the kernel's errno."""
+        request = self._take(1)
+        self._socket.send(message(kind, REQUEST | DUMP, request, body))
         found: list[tuple[int, bytes]] = []
         while True:
             for answer_kind, sequence, answer in messages(self._socket.recv(RECEIVE_SIZE)):
-                if sequence != self._sequence:
+                if sequence != request:
                     continue
-                if answer_kind == DONE:
-                    return found
-                if answer_kind == ERROR:
-                    code = error_code(answer)
-                    if code in (0, errno.ENOENT):
-                        return found
+                if answer_kind not in {DONE, ERROR}:
+                    found.append((answer_kind, answer))
+                elif code := error_code(answer):  # a dump's last message carries its result
                     raise NetlinkError(code, f"the kernel refused netlink dump {kind}: {errno.errorcode.get(code)}")
-                found.append((answer_kind, answer))
+                else:
+                    return found
+
+    def _take(self, count: int) -> int:
+        """The first of *count* sequence numbers never used before (in any answer that could still arrive)."""
+        first = self._sequence + 1 if self._sequence < 0x7FFF_FFFF else 1
+        self._sequence = first + count - 1
+        return first
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
