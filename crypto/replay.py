@@ -39,15 +39,15 @@ class ReplayWindow:
             if counter >= REJECT_AFTER_MESSAGES:
                 return False
             if ahead > 1:
-                self._forget(counter, ahead)
+                self._skip(ahead)
             self.greatest = counter
         elif -ahead > REPLAY_WINDOW or self._seen[counter & _MASK]:
             return False
         self._seen[counter & _MASK] = 1
         return True
 
-    def _forget(self, counter: int, ahead: int) -> None:
-        """Clear the flags of the counters that were skipped, up to *counter* itself."""
+    def _skip(self, ahead: int) -> None:
+        """Clear the flags of the next *ahead* counters after the greatest."""
         if ahead >= RING:
             self._seen = bytearray(RING)
             return

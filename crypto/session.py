@@ -1,8 +1,8 @@
 """A transport session: a pair of keys, a send counter and a receive window (paper 5.4.6).
 
-The data path reads ``header``, ``sealer``, ``opener``, ``counter`` and ``replay`` directly and moves ``counter`` itself:
-a batch must not pay a method call a packet. It then reports to the tunnel (``Tunnel.sealed``, ``Tunnel.opened``), which
-keeps the timers. The methods here do the same for one packet.
+The data path reads ``header``, ``sealer``, ``opener``, ``counter`` and ``replay`` directly and moves ``counter``
+itself: a batch must not pay a method call a packet. It then reports to the tunnel (``Tunnel.sealed``,
+``Tunnel.opened``), which keeps the timers. The methods here do the same for one packet.
 """
 
 import struct
