@@ -4,15 +4,17 @@ A message is ``nlmsghdr`` (length, type, flags, sequence, port), a fixed body, t
 type, value padded to 4). Everything is in the host's byte order unless a field says otherwise. See netlink(7).
 """
 
+import sys
+
+if sys.platform != "linux":
+    raise ImportError("this module speaks to the Linux kernel")
+
 import errno
 import socket
 import struct
-import sys
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
-
-assert sys.platform == "linux"  # noqa: S101 - tells mypy that no other system reads on
 
 HEADER = struct.Struct("=IHHII")
 ERROR = 2
