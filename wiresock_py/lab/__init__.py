@@ -1,0 +1,49 @@
+"""The lab: network namespaces with a real WireGuard server, for the demo, the end-to-end tests and the benchmarks."""
+
+from wiresock_py.lab.apps import App
+from wiresock_py.lab.capture import Capture, Frame, decode
+from wiresock_py.lab.lab import Lab
+from wiresock_py.lab.namespaces import LabError, Namespace, clean, leftovers, unavailable_reason
+from wiresock_py.lab.topology import (
+    CLIENT,
+    INNER_CLIENT,
+    INNER_SERVER,
+    INTERNET,
+    LAN_HOST,
+    OTHER_SITE,
+    ROUTER,
+    SERVER,
+    TUNNEL_RESOLVER,
+    Host,
+)
+from wiresock_py.lab.wireguard import KeyPair, Peer, PeerState, Server, WireGuard
+from wiresock_py.lab.wiresock import Client
+
+__all__ = [
+    "CLIENT",
+    "INNER_CLIENT",
+    "INNER_SERVER",
+    "INTERNET",
+    "LAN_HOST",
+    "OTHER_SITE",
+    "ROUTER",
+    "SERVER",
+    "TUNNEL_RESOLVER",
+    "App",
+    "Capture",
+    "Client",
+    "Frame",
+    "Host",
+    "KeyPair",
+    "Lab",
+    "LabError",
+    "Namespace",
+    "Peer",
+    "PeerState",
+    "Server",
+    "WireGuard",
+    "clean",
+    "decode",
+    "leftovers",
+    "unavailable_reason",
+]
