@@ -1,6 +1,8 @@
 """The lab by hand: ``python -m wiresock_py.lab up`` and ``… clean``."""
 
+import contextlib
 import signal
+import threading
 
 import click
 
@@ -25,7 +27,9 @@ def up(server: str, impair: bool) -> None:
             for namespace in lab.namespaces:
                 click.echo(f"ip netns exec {namespace.name} bash")
             click.echo(f"a configuration for the client: {config}")
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
     except LabError as error:
         raise click.ClickException(f"{error}; {error.remedy}" if error.remedy else str(error)) from None
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from wiresock_py.lab.namespaces import LabError, Namespace
+from wiresock_py.lab.namespaces import Namespace
 
-ETH_P_ALL = 3
+AF_PACKET, ETH_P_ALL = 17, 3  # by number: the name is missing from other systems' socket modules
 ETHERTYPES = {0x0800: 4, 0x86DD: 6}
 SO_TIMESTAMPNS = 35
 SO_RCVBUFFORCE = 33
@@ -99,12 +99,10 @@ class Capture:
     """Frames on one device of a namespace, in both directions, from ``with`` to its end."""
 
     def __init__(self, namespace: Namespace, device: str, *, whole: bool = False) -> None:
-        if sys.platform == "win32":
-            raise LabError("a capture needs Linux packet sockets")
         self._length = 1 << 17 if whole else HEAD
         self._raw: list[tuple[bytes, float, int]] = []
         self._decoded: list[Frame] = []
-        self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # protocol 0 hears nothing before bind
+        self._socket = namespace.socket(AF_PACKET, socket.SOCK_RAW, 0)  # protocol 0 hears nothing before bind
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)

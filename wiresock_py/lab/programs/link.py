@@ -18,7 +18,6 @@ import struct
 import sys
 import time
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 CLONE_NEWNET = 0x4000_0000
@@ -54,7 +53,7 @@ class Direction:
         default_factory=lambda: dict.fromkeys(("sent", "lost", "duplicated", "corrupted", "reordered", "overflow"), 0)
     )
     _queue: list[tuple[float, int, bytes]] = field(default_factory=list)
-    _number: count[int] = field(default_factory=count)
+    _number: int = 0
     _latest: float = 0.0
 
     def put(self, frame: bytes, now: float) -> None:
@@ -80,7 +79,8 @@ class Direction:
             if len(self._queue) >= QUEUE_LIMIT:
                 counters["overflow"] += 1
                 return
-            heapq.heappush(self._queue, (due, next(self._number), frame))
+            self._number += 1
+            heapq.heappush(self._queue, (due, self._number, frame))
         counters["duplicated"] += repeated
 
     def take(self, now: float) -> list[bytes]:
