@@ -4,14 +4,10 @@ A message is ``nlmsghdr`` (length, type, flags, sequence, port), a fixed body, t
 type, value padded to 4). Everything is in the host's byte order unless a field says otherwise. See netlink(7).
 """
 
-import sys
-
-if sys.platform != "linux":
-    raise ImportError("this module speaks to the Linux kernel")
-
 import errno
 import socket
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
@@ -36,9 +32,8 @@ class Netlink:
     """One netlink socket for requests with answers. Not for use by two threads at once."""
 
     def __init__(self, protocol: int) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._socket = open_socket(protocol)
         self._socket.settimeout(ANSWER_TIMEOUT)
-        self._socket.bind((0, 0))
         self._sequence = 0
 
     def __enter__(self) -> Self:
@@ -92,6 +87,19 @@ class Netlink:
         first = self._sequence + 1 if self._sequence < 0x7FFF_FFFF else 1
         self._sequence = first + count - 1
         return first
+
+
+def open_socket(protocol: int, groups: int = 0) -> socket.socket:
+    """A netlink socket of this thread's network namespace, subscribed to multicast *groups* (a bit mask)."""
+    if sys.platform != "linux":
+        raise NetlinkError(errno.ENOSYS, f"netlink is Linux's, this is {sys.platform}")
+    kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    try:
+        kernel.bind((0, groups))
+    except OSError:
+        kernel.close()
+        raise
+    return kernel
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:

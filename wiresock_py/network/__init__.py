@@ -1,7 +1,6 @@
 """What the host's network looks like: adapters, addresses, routes, resolvers, and the client's own DNS look-ups."""
 
 from wiresock_py.network.adapters import (
-    DefaultRoute,
     LocalAddress,
     adapter_mtu,
     default_adapters,
@@ -12,6 +11,7 @@ from wiresock_py.network.adapters import (
 from wiresock_py.network.changes import Change, NetworkChanges
 from wiresock_py.network.lookup import lookup
 from wiresock_py.network.resolvers import Resolver, resolvers
+from wiresock_py.network.routes import DefaultRoute
 
 __all__ = [
     "Change",

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import psutil
 
 from wiresock_py.errors import NetworkError
+from wiresock_py.network.routes import DefaultRoute, default_routes
 
-# Addresses for documentation (RFC 5737, RFC 3849): what asks for a route to them sends nothing, and no host has one.
-ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+# Addresses of a root name server, far from every host. Asking for the way there sends nothing.
+_ELSEWHERE = {socket.AF_INET: "198.41.0.4", socket.AF_INET6: "2001:503:ba3e::2:30"}
+_DISCARD_PORT = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,43 +25,83 @@ class LocalAddress:
     adapter: str
 
 
-@dataclass(frozen=True, slots=True)
-class DefaultRoute:
-    """A route to everything else, and the adapter it leaves by."""
-
-    family: socket.AddressFamily
-    adapter: str
-    index: int
-    """The adapter's interface index; 0 where the system does not say."""
-    gateway: bytes
-    """Packed; empty on a point-to-point link."""
-    metric: int
-    """Lower is preferred."""
-
-
 def default_adapters(family: socket.AddressFamily | None = None) -> tuple[DefaultRoute, ...]:
-    """The default routes (of one family, or IPv4's before IPv6's), the preferred one first. Empty if there is none."""
-    raise NotImplementedError
+    """The default routes (of one family, or IPv4's before IPv6's), the preferred one first. Empty if there is none.
+
+    On Linux every default route of the main table over a link that is up; elsewhere the one the host would use now.
+    """
+    families = [socket.AF_INET, socket.AF_INET6] if family is None else [family]
+    if sys.platform == "linux":
+        return tuple(route for wanted in families for route in default_routes(wanted))
+    return tuple(route for wanted in families if (route := _route_in_use(wanted)) is not None)
 
 
 def has_route(family: socket.AddressFamily) -> bool:
     """Whether the host can send to the rest of the world in this family: if not, connect() fails before any packet."""
-    return source_address(socket.inet_pton(family, ELSEWHERE[family])) is not None
+    return source_address(socket.inet_pton(family, _ELSEWHERE[family])) is not None
 
 
 def source_address(remote: bytes, *, mark: int = 0) -> bytes | None:
-    """The address this host would send from to *remote* (packed), None without a route. Sends nothing.
+    """The address this host would send from to *remote* (both packed), None without a route. Sends nothing.
 
     *mark* is the SO_MARK the packets would carry: policy routing may depend on it.
     """
-    raise NotImplementedError
+    family = socket.AF_INET6 if len(remote) == 16 else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            if mark:
+                set_mark(probe, mark)
+            probe.connect((socket.inet_ntop(family, remote), _DISCARD_PORT))
+            return packed(probe.getsockname()[0])
+    except OSError:
+        return None
 
 
 def local_addresses() -> tuple[LocalAddress, ...]:
     """Every address of every adapter, loopback included."""
-    raise NotImplementedError
+    found: list[LocalAddress] = []
+    for adapter, addresses in psutil.net_if_addrs().items():
+        for entry in addresses:
+            if entry.family in {socket.AF_INET, socket.AF_INET6}:
+                address = packed(entry.address)
+                found.append(LocalAddress(address, _prefix_length(entry.netmask, len(address)), adapter))
+    return tuple(found)
 
 
 def adapter_mtu(name: str) -> int:
     """The adapter's MTU in bytes, IP header included. Raises NetworkError for an adapter there is none of."""
-    raise NotImplementedError
+    statistics = psutil.net_if_stats()
+    if name not in statistics:
+        raise NetworkError(f"there is no adapter {name}", f"this host has {', '.join(sorted(statistics)) or 'none'}")
+    return statistics[name].mtu
+
+
+def set_mark(sock: socket.socket, mark: int) -> None:
+    """Put SO_MARK on a socket, where the system has it. Raises NetworkError without the right to do so."""
+    if sys.platform == "linux":
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        except PermissionError:
+            raise NetworkError(
+                "the system does not let this process mark its packets (SO_MARK)",
+                "run it as root, or give it CAP_NET_ADMIN",
+            ) from None
+
+
+def packed(address: str) -> bytes:
+    """A numeric address in 4 or 16 bytes, without its zone."""
+    return ipaddress.ip_address(address.partition("%")[0]).packed
+
+
+def _route_in_use(family: socket.AddressFamily) -> DefaultRoute | None:
+    source = source_address(socket.inet_pton(family, _ELSEWHERE[family]))
+    adapter = next((own.adapter for own in local_addresses() if own.address == source), None)
+    return None if adapter is None else DefaultRoute(family, adapter, 0, b"", 0)
+
+
+def _prefix_length(netmask: str | None, size: int) -> int:
+    """Length of a mask as psutil gives it: ``255.255.255.0``, ``ffff:ffff::``, ``ffff::/16`` or None."""
+    if netmask is None:
+        return size * 8
+    length = netmask.rpartition("/")[2] if "/" in netmask else ""
+    return int(length) if length.isdigit() else int.from_bytes(packed(netmask), "big").bit_count()

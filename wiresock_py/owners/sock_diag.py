@@ -6,11 +6,6 @@ follow: sockets bound to an adapter (SO_BINDTODEVICE) are only found with that a
 other places than the one it is connected to.
 """
 
-import sys
-
-if sys.platform != "linux":
-    raise ImportError("this module speaks to the Linux kernel")
-
 import errno
 import socket
 import struct
