@@ -1,5 +1,6 @@
 """wg0.conf and settings.yaml: parse, check, print. Resolves no name and touches no network."""
 
+from wiresock_py.config.files import load
 from wiresock_py.config.model import (
     Address,
     Config,
@@ -11,6 +12,8 @@ from wiresock_py.config.model import (
     Peer,
     Place,
 )
+from wiresock_py.config.parser import parse
+from wiresock_py.config.printer import format_config
 from wiresock_py.config.settings import Settings, load_settings
 
 __all__ = [
@@ -24,5 +27,8 @@ __all__ = [
     "Peer",
     "Place",
     "Settings",
+    "format_config",
+    "load",
     "load_settings",
+    "parse",
 ]

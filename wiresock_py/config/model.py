@@ -6,7 +6,6 @@ Two configs are equal when they mean the same; the places of their items do not 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from types import MappingProxyType
 from typing import NamedTuple
 
 from wiresock_py.crypto.keys import PresharedKey, PrivateKey, PublicKey
@@ -26,7 +25,6 @@ class Place(NamedTuple):
 NOWHERE = Place(0, 0)
 Places = Mapping[tuple[str, str], Place]
 """(key, item) -> place; the item is the text of the value read, "" for a key that is no list."""
-_NO_PLACES: Places = MappingProxyType({})
 
 
 class Endpoint(NamedTuple):
@@ -70,7 +68,7 @@ class Interface:
     """UDP port of our end; 0: any."""
     unused: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Keys of wg-quick that mean nothing to this client, in file order, kept so that printing loses nothing."""
-    places: Places = field(default=_NO_PLACES, compare=False, repr=False)
+    places: Places = field(default_factory=dict, compare=False, repr=False)
 
     def place(self, key: str, item: object = "") -> Place:
         """Where *item* of *key* (its name as documented, ``DNS``) stands."""
@@ -99,7 +97,7 @@ class Peer:
     disallowed_apps: tuple[str, ...] = ()
     line: int = field(default=0, compare=False)
     """Of the section's header."""
-    places: Places = field(default=_NO_PLACES, compare=False, repr=False)
+    places: Places = field(default_factory=dict, compare=False, repr=False)
 
     def place(self, key: str, item: object = "") -> Place:
         """Where *item* of *key* (its name as documented, ``AllowedIPs``) stands."""
@@ -118,3 +116,22 @@ class Config:
     peers: tuple[Peer, ...] = ()
     notices: tuple[Notice, ...] = field(default=(), compare=False, repr=False)
     """What the user should hear about the file although it is valid."""
+
+    def peer_for(self, address: Address) -> int:
+        """Index of the peer whose AllowedIPs hold the longest prefix of *address* (cryptokey routing); -1: none."""
+        lengths = [
+            max((net.prefixlen for net in peer.allowed_ips if address in net), default=-1) for peer in self.peers
+        ]
+        longest = max(lengths, default=-1)
+        return lengths.index(longest) if longest >= 0 else -1
+
+    def dns_servers(self, version: int) -> tuple[Address, ...]:
+        """The servers of IP *version* in ``DNS =`` that a query can reach through this tunnel, in file order."""
+        if not self.interface.has_family(version):
+            return ()
+        return tuple(server for server in self.interface.dns if server.version == version and self._reaches(server))
+
+    def _reaches(self, server: Address) -> bool:
+        peer = self.peer_for(server)
+        local = server.is_loopback or server.is_link_local or server.is_multicast or server.is_unspecified
+        return peer >= 0 and not local and not any(server in net for net in self.peers[peer].disallowed_ips)

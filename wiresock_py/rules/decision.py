@@ -16,7 +16,7 @@ class Decision(NamedTuple):
     reason: str
     """In a few words, for a log line: ``AllowedApps = chrome (wg0.conf:12)``."""
     dns: bool = False
-    """With TUNNEL: the flow is a DNS query whose destination becomes one of ``Rules.dns_servers``."""
+    """With TUNNEL: a DNS query, whose destination becomes one of ``Config.dns_servers`` of its IP version."""
 
 
 class Reason(NamedTuple):

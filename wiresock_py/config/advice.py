@@ -1,0 +1,104 @@
+"""What a valid config makes one wonder about: notices, each with its remedy."""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+from wiresock_py.config.model import Config, Notice, Peer
+from wiresock_py.config.text import shown
+from wiresock_py.config.values import is_path, is_rooted
+
+
+def advise(config: Config) -> Iterator[Notice]:
+    """What the config alone shows."""
+    if not config.peers:
+        yield Notice("there is no [Peer]: nothing will be tunnelled", "add one", config.file)
+    own = config.interface.private_key.public_key()
+    for peer in config.peers:
+        if peer.public_key == own:
+            message = "this PublicKey belongs to the PrivateKey of this very file"
+            yield _at(config, peer, "PublicKey", message=message, remedy="write the server's public key")
+        if not peer.allowed_ips:
+            yield _at(
+                config, peer, message="this [Peer] has no AllowedIPs: nothing goes to it", remedy="add AllowedIPs"
+            )
+        if peer.endpoint is None:
+            message = "this [Peer] has no Endpoint: nothing can be sent until it speaks first"
+            yield _at(config, peer, message=message, remedy="add Endpoint = server:port")
+        if peer.allowed_apps and peer.disallowed_apps:
+            message = "DisallowedApps changes nothing beside AllowedApps: only the apps of AllowedApps are tunnelled"
+            yield _at(config, peer, "DisallowedApps", message=message, remedy="keep one of the two lists")
+        yield from _families(config, peer)
+    for server in config.interface.dns:
+        if server not in config.dns_servers(server.version):
+            place = config.interface.place("DNS", server)
+            message = f"DNS server {server} cannot be reached through this tunnel, so no query is sent to it"
+            yield Notice(message, "add it to the AllowedIPs of the peer that it is behind", config.file, *place)
+
+
+def _families(config: Config, peer: Peer) -> Iterator[Notice]:
+    for network in peer.allowed_ips:
+        if not config.interface.has_family(network.version):
+            message = f"the tunnel has no IPv{network.version} address: for tunnelled apps {network} is blocked"
+            remedy = f"ask your provider for an IPv{network.version} address, or remove the prefix"
+            yield _at(config, peer, "AllowedIPs", network, message=message, remedy=remedy)
+
+
+def advise_file(path: Path) -> Iterator[Notice]:
+    """What the file's permissions show: who reads the private key can pretend to be this machine."""
+    if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Notice("other users may read this file, and it holds a private key", f"chmod 600 {path}", str(path))
+
+
+def advise_apps(config: Config) -> Iterator[Notice]:
+    """What the machine's programs show: entries of app lists that no process will match."""
+    for peer in config.peers:
+        for key, entries in (("AllowedApps", peer.allowed_apps), ("DisallowedApps", peer.disallowed_apps)):
+            for entry in entries:
+                message, remedy = _app_trouble(entry)
+                if message:
+                    yield _at(config, peer, key, entry, message=message, remedy=remedy)
+
+
+def _app_trouble(entry: str) -> tuple[str, str]:
+    if entry.startswith("@"):
+        return "", ""
+    if not is_path(entry):
+        return _name_trouble(entry)
+    if not is_rooted(entry) or (os.name == "posix") != entry.startswith("/"):
+        return "", ""
+    path = Path(entry)
+    if not path.exists():
+        return f"there is no {shown(entry)} on this machine", "check the spelling; case counts"
+    if path.is_file() and _is_script(path):
+        message = f"{shown(entry)} is a script; what runs, and is matched, is its interpreter or what it starts"
+        return message, "name the program that the script starts"
+    return "", ""
+
+
+def _name_trouble(entry: str) -> tuple[str, str]:
+    """A name that the search path knows as a symbolic link to a program of another name, such as python3."""
+    found = shutil.which(entry)
+    target = PurePath(os.path.realpath(found)).name if found else entry
+    if (
+        found
+        and not _is_script(Path(found))
+        and entry.casefold() not in (target.casefold(), PurePath(target).stem.casefold())
+    ):
+        return f"{shown(entry)} is a link to {shown(target)}, and that is the name that counts", f"write {target}"
+    return "", ""
+
+
+def _is_script(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"#!"
+    except OSError:
+        return False
+
+
+def _at(config: Config, peer: Peer, key: str = "", item: object = "", *, message: str, remedy: str) -> Notice:
+    place = peer.place(key, item) if key else (peer.line, 0)
+    return Notice(message, remedy, config.file, *place)

@@ -1,0 +1,74 @@
+"""A piece of a file that knows its place, and how to show text in a message without showing a key."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Self
+
+from wiresock_py.errors import ConfigError
+
+_SHOWN_LENGTH = 60
+
+# A key that was pasted into the wrong place must not be echoed, also when a part of it is missing. Text of base64's
+# alphabet counts as one when it changes between capitals, small letters and digits often: at random that happens at
+# three of five characters, in words, paths and CamelCase at one of five.
+_BASE64_RUN = re.compile(r"[A-Za-z0-9+/]{16,}")
+_CHANGE = re.compile(r"(?<=[a-z])(?![a-z])|(?<=[A-Z])(?![A-Z])|(?<=[0-9])(?![0-9])")
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether *text* contains what may be a key, or a good part of one."""
+    for run in _BASE64_RUN.findall(re.sub(r"\s", "", text)):
+        letters = re.sub("[+/]", "", run)
+        if len(_CHANGE.findall(letters)) * 3 > len(letters):
+            return True
+    return False
+
+
+def shown(text: str) -> str:
+    """*text* for a message: quoted, shortened, unprintable characters escaped, and never a key."""
+    if looks_like_key(text):
+        return "text that looks like a key (not shown)"
+    return repr(text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 1] + "…")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A remedy that names the known word most like *word*, "" if none is like it."""
+    spelled = {item.casefold(): item for item in known}
+    match = difflib.get_close_matches(word.casefold(), spelled, n=1)
+    return f"did you mean {spelled[match[0]]}?" if match else ""
+
+
+class Text(NamedTuple):
+    """Part of one line of a file; *line* and *column* count from 1; *key* is the setting that it belongs to."""
+
+    text: str
+    file: str
+    line: int
+    column: int
+    key: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+    def cut(self, start: int, end: int) -> Self:
+        return self._replace(text=self.text[start:end], column=self.column + start)
+
+    def strip(self) -> Self:
+        """Without white space around."""
+        text = self.text.strip()
+        start = self.text.find(text) if text else len(self.text)
+        return self.cut(start, start + len(text))
+
+    def split(self, separator: str) -> Iterator[Self]:
+        """The stripped parts between the matches of the regular expression *separator*."""
+        start = 0
+        for match in re.finditer(separator, self.text):
+            yield self.cut(start, match.start()).strip()
+            start = match.end()
+        yield self.cut(start, len(self.text)).strip()
+
+    def error(self, message: str, remedy: str = "") -> ConfigError:
+        """The mistake that stands here."""
+        message = f"{self.key}: {message}" if self.key else message
+        return ConfigError(message, remedy, file=self.file, line=self.line, column=self.column)

@@ -1,0 +1,191 @@
+"""How the value of each kind of key is read: text in, checked values out, each with the text it came from.
+
+A reader takes the value of one line without its comment and yields (text, value) pairs: one for a plain key, one an
+item for a list. It raises ConfigError at the item at fault.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address, ip_address, ip_interface
+
+from wiresock_py.config.model import Address, Endpoint, InterfaceAddress
+from wiresock_py.config.text import Text, shown
+from wiresock_py.crypto.keys import KEY_LENGTH, Key
+
+Reader = Callable[[Text], Iterator[tuple[Text, object]]]
+
+# wg drops white space within a value, wg-quick takes it for a separator where it reads the key itself.
+_COMMA = ","
+_COMMA_OR_BLANK = r"[,\s]+"
+
+_DIGITS = re.compile("[0-9]{1,9}")
+_SEARCH_DOMAIN = re.compile(r"(?=.*[A-Za-z_])[A-Za-z0-9._-]+")
+_HOST = re.compile(r"[^\s/@:\[\],]{1,253}")
+_LIKE_IPV4 = re.compile("[0-9.]+")
+_DOUBLE_QUOTES = '"“”„‟«»＂'
+_SINGLE_QUOTES = "'‘’‚‛`"
+
+
+def compact(text: Text) -> str:
+    return re.sub(r"\s", "", text.text)
+
+
+def reject_quotes(text: Text) -> None:
+    """wg-quick's format knows no quotation marks; a quoted value would silently mean something else."""
+    for position, character in enumerate(text.text):
+        at_edge = position in (0, len(text.text) - 1)
+        if character in _DOUBLE_QUOTES or (at_edge and character in _SINGLE_QUOTES):
+            message = f"found the quotation mark {character}, expected a value without quotation marks"
+            raise text.cut(position, position + 1).error(message, "remove the quotation marks; blanks need none")
+
+
+def key(kind: type[Key]) -> Reader:
+    """A reader of keys. What it found is never told, only how long it was."""
+
+    def read(text: Text) -> Iterator[tuple[Text, object]]:
+        given = compact(text)
+        try:
+            value = kind.from_base64(given)
+        except ValueError as error:
+            if len(given) == len(kind(bytes(KEY_LENGTH)).to_base64()):
+                raise text.error(f"found no valid key: {error}", _KEY_REMEDY) from None
+            message = f"found {len(given)} characters, expected a key: 44 characters of base64 ending in '='"
+            raise text.error(message, _KEY_REMEDY) from None
+        yield text, value
+
+    return read
+
+
+_KEY_REMEDY = "copy the whole key, as wiresock-py genkey, pubkey or genpsk printed it"
+
+
+def number(low: int, high: int, off: str = "") -> Reader:
+    """A reader of decimal numbers; the word *off*, in any case, means 0."""
+    expected = f"a number from {low} to {high}" + (f" or {off!r}" if off else "")
+
+    def read(text: Text) -> Iterator[tuple[Text, object]]:
+        given = compact(text)
+        value = 0 if off and given.lower() == off else int(given) if _DIGITS.fullmatch(given) else -1
+        if not low <= value <= high:
+            raise text.error(f"found {shown(text.text)}, expected {expected}")
+        yield text, value
+
+    return read
+
+
+def interface_addresses(text: Text) -> Iterator[tuple[Text, object]]:
+    """Addresses with or without a prefix length."""
+    for item in text.split(_COMMA_OR_BLANK):
+        if item.text:
+            yield item, _prefix(item, item.text)
+
+
+def prefixes(text: Text) -> Iterator[tuple[Text, object]]:
+    """Prefixes, host bits removed. ``+`` (add, the default) is read as wg reads it."""
+    if not text.text:
+        return
+    for item in text.split(_COMMA):
+        given = compact(item)
+        if not given:
+            raise item.error("found two commas in a row or one at the end, expected an address or prefix between")
+        if given.startswith("-"):
+            raise item.error(f"found {shown(item.text)}, expected an address or prefix", "exclude with DisallowedIPs")
+        yield item, _prefix(item, given.removeprefix("+")).network
+
+
+def has_host_bits(item: Text) -> bool:
+    """Whether an item that :func:`prefixes` took has bits set behind its prefix length."""
+    interface = ip_interface(compact(item).removeprefix("+"))
+    return interface.ip != interface.network.network_address
+
+
+def dns_servers(text: Text) -> Iterator[tuple[Text, object]]:
+    """Addresses of servers, and names, which are search domains."""
+    for item in text.split(_COMMA_OR_BLANK):
+        if not item.text:
+            continue
+        address = _address(item.text)
+        if address is None and not _SEARCH_DOMAIN.fullmatch(item.text):
+            raise item.error(f"found {shown(item.text)}, expected an IP address or a search domain")
+        yield item, address or item.text
+
+
+def endpoint(text: Text) -> Iterator[tuple[Text, object]]:
+    """``host:port``, ``1.2.3.4:port`` or ``[v6]:port``, where a zone may follow the address."""
+    given = compact(text)
+    host, colon, port = given.rpartition(":")
+    if not colon or given.endswith("]"):
+        raise text.error(f"found {shown(given)}, expected host:port", "add the server's port, such as :51820")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if not isinstance(_address(host.partition("%")[0]), IPv6Address):
+            raise text.error(f"found {shown(host)} in brackets, expected an IPv6 address")
+    elif ":" in host:
+        raise text.error(f"found {shown(given)}, expected an IPv6 address in brackets", "write [address]:port")
+    elif not _HOST.fullmatch(host) or (_LIKE_IPV4.fullmatch(host) and _address(host) is None):
+        raise text.error(f"found {shown(host)}, expected a host name or an IP address")
+    if not _DIGITS.fullmatch(port) or not 1 <= int(port) <= 65535:
+        raise text.cut(text.text.rfind(":") + 1, len(text.text)).error(
+            f"found {shown(port)} as the port, expected a number from 1 to 65535"
+        )
+    yield text, Endpoint(host, int(port))
+
+
+_ROOTED = re.compile(r"/|\\\\|[A-Za-z]:[\\/]")
+_UNEXPANDED = re.compile(r"~|%\w+%|\$|\.\.?[\\/]")
+
+
+def apps(text: Text) -> Iterator[tuple[Text, object]]:
+    """Entries of an app list: a name, a path or folder, ``@group``."""
+    if not text.text:
+        raise text.error("found no app, expected at least one", "remove the line to mean every app")
+    for item in text.split(_COMMA):
+        check_app(item)
+        yield item, item.text
+
+
+def check_app(item: Text) -> None:
+    """Raise ConfigError for an entry that could never match what its writer meant."""
+    if not item.text:
+        raise item.error("found two commas in a row or one at the end, expected an app between")
+    reject_quotes(item)
+    if "*" in item.text or "?" in item.text:
+        remedy = "write the program's file name, or the folder that it is in"
+        raise item.error(
+            f"found {shown(item.text)}: wildcards are not known, expected a name, a path or a folder", remedy
+        )
+    if _UNEXPANDED.match(item.text):
+        remedy = "write the path in full"
+        raise item.error(f"found {shown(item.text)}: '~', '.' and variables are not expanded, expected a path", remedy)
+    if item.text == "@" or not item.text.strip("/\\. "):
+        raise item.error(f"found {shown(item.text)}, expected an app's name, a path, a folder or @group")
+
+
+def is_path(entry: str) -> bool:
+    """Whether an entry of an app list is a path or folder rather than a name."""
+    return "/" in entry or "\\" in entry
+
+
+def is_rooted(entry: str) -> bool:
+    """Whether a path entry starts at the root of a file system, Windows' drives and shares included."""
+    return _ROOTED.match(entry) is not None
+
+
+def _address(text: str) -> Address | None:
+    """An address without zone; None if *text* is none. Leading zeros and short forms are none, as for inet_pton."""
+    try:
+        return None if "%" in text else ip_address(text)
+    except ValueError:
+        return None
+
+
+def _prefix(item: Text, given: str) -> InterfaceAddress:
+    address, slash, length = given.partition("/")
+    host = _address(address)
+    remedy = "separate items with commas" if re.search(r"\S\s+\S", item.text) else ""
+    if host is None:
+        raise item.error(f"found {shown(item.text)}, expected an IP address or prefix such as 10.0.0.0/8", remedy)
+    if slash and (not _DIGITS.fullmatch(length) or int(length) > host.max_prefixlen):
+        expected = f"a prefix length from 0 to {host.max_prefixlen} after the slash"
+        raise item.error(f"found {shown(item.text)}, expected {expected}", remedy)
+    return ip_interface(f"{address}/{int(length)}" if slash else address)
