@@ -4,7 +4,6 @@ The longest matching prefix of the plan decides. Above it stand destinations tha
 itself lives on them: neighbour discovery and address configuration stop the moment they are held up.
 """
 
-
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
 
@@ -16,7 +15,7 @@ PORTED = frozenset((TCP, UDP))
 
 # Never captured, not even port 53: packets to more than one host (RFC 5771, RFC 4291 section 2.7).
 GROUPS = (IPv4Network("224.0.0.0/4"), IPv4Network("255.255.255.255/32"), IPv6Network("ff00::/8"))
-# Never captured but for port 53 (a router's link-local address is often the resolver): RFC 3927, RFC 4291 section 2.5.6.
+# Never captured but for port 53, as the resolver is often the router's link-local address: RFC 3927, RFC 4291 (2.5.6).
 LINK_LOCAL = (IPv4Network("169.254.0.0/16"), IPv6Network("fe80::/10"))
 # DHCP client and server (RFC 2131), DHCPv6 (RFC 8415): (source port, destination port), both ways.
 DHCP = {4: ((68, 67), (67, 68)), 6: ((546, 547), (547, 546))}
@@ -56,38 +55,47 @@ class PlanMatcher:
 
     def captures(self, packet: Buffer, *, loopback: bool = False) -> bool:
         """Whether the plan captures this outbound packet (from its IP header on); on loopback only DNS is captured."""
-        if len(packet) < 20:
+        head = _read(packet)
+        if head is None:
             return False
-        version = packet[0] >> 4
-        if version == 4:
-            protocol, destination, transport = packet[9], bytes(packet[16:20]), (packet[0] & 15) * 4
-            if int.from_bytes(packet[6:8], "big") & 0x1FFF:
-                transport = len(packet)  # a later fragment has no ports
-        elif version == 6 and len(packet) >= 40:
-            protocol, destination, transport = packet[6], bytes(packet[24:40]), 40
-        else:
+        version, protocol, destination, first, second = head
+        if _within(destination, version, GROUPS):
             return False
-        number = int.from_bytes(destination, "big")
-        if _within(number, version, GROUPS):
-            return False
-        ports = (-1, -1)
-        if protocol in PORTED and len(packet) >= transport + 4:
-            ports = (
-                int.from_bytes(packet[transport : transport + 2], "big"),
-                int.from_bytes(packet[transport + 2 : transport + 4], "big"),
-            )
-        if self._dns and ports[1] == DNS_PORT:
+        ported = protocol in PORTED
+        if self._dns and ported and second == DNS_PORT:
             return True
-        if loopback or _within(number, version, LINK_LOCAL):
+        if loopback or _within(destination, version, LINK_LOCAL):
             return False
-        if protocol == UDP and ports in DHCP[version]:
+        if protocol == UDP and (first, second) in DHCP[version]:
             return False
-        if protocol == ICMPV6 and len(packet) > 40 and packet[40] in NEIGHBOUR_DISCOVERY:
+        if protocol == ICMPV6 and first >> 8 in NEIGHBOUR_DISCOVERY:
             return False
         for network, mask, captured in self._masked[version]:
-            if number & mask == network:
+            if destination & mask == network:
                 return captured
         return False
+
+
+def _read(packet: Buffer) -> tuple[int, int, int, int, int] | None:
+    """(version, protocol, destination, the transport header's first two 16-bit words) of a packet; -1 for no such word.
+
+    For UDP and TCP the words are source and destination port, for ICMPv6 the first is type and code.
+    """
+    if len(packet) < 20:
+        return None
+    version = packet[0] >> 4
+    if version == 4:
+        protocol, destination, transport = packet[9], packet[16:20], (packet[0] & 15) * 4
+        if int.from_bytes(packet[6:8], "big") & 0x1FFF:
+            transport = len(packet)  # a later fragment has no transport header
+    elif version == 6 and len(packet) >= 40:
+        protocol, destination, transport = packet[6], packet[24:40], 40
+    else:
+        return None
+    words = packet[transport : transport + 4]
+    first = int.from_bytes(words[:2], "big") if len(words) == 4 else -1
+    second = int.from_bytes(words[2:], "big") if len(words) == 4 else -1
+    return version, protocol, int.from_bytes(destination, "big"), first, second
 
 
 def _masked(rows: Iterable[tuple[Network, bool]]) -> list[tuple[int, int, bool]]:
@@ -99,5 +107,3 @@ def _within(number: int, version: int, networks: Iterable[Network]) -> bool:
         network.version == version and number & int(network.netmask) == int(network.network_address)
         for network in networks
     )
-
-

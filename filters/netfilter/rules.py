@@ -1,6 +1,37 @@
-"""The iptables rules of a capture plan, as text."""
+"""The iptables rules of a capture plan, as the text of one ``iptables-restore`` transaction a family.
 
-from dataclasses import dataclass
+    raw     PREROUTING, OUTPUT ─> WIRESOCK        injected packets are not tracked
+    mangle  OUTPUT ─> WIRESOCK                    ours, bypassed or never captured? else:
+                        └─> WIRESOCK-PLAN         longest prefix first: leave alone or
+                              └─> WIRESOCK-QUEUE  NFQUEUE, TCP apart from the rest
+            POSTROUTING ─> WIRESOCK-SAVE          a BYPASS verdict marks the whole connection
+
+Captured is what leaves by an adapter that carries a default route. The other adapters are not named as such: the rules
+name the networks *known to lie behind them* and leave those alone. So whatever adapter a default route appears on, its
+traffic is captured from the first packet on, before anybody has noticed the new route.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from wiresock_py.errors import BackendError
+from wiresock_py.filters.base import CapturePlan, Network
+from wiresock_py.filters.plan import DHCP, DNS_PORT, GROUPS, LINK_LOCAL, NEIGHBOUR_DISCOVERY, ordered
+
+CHAIN = "WIRESOCK"
+PLAN_CHAIN = "WIRESOCK-PLAN"
+QUEUE_CHAIN = "WIRESOCK-QUEUE"
+SAVE_CHAIN = "WIRESOCK-SAVE"
+# Our chains in each table, and the built-in chains that jump to one as their first rule.
+CHAINS = {"raw": (CHAIN,), "mangle": (CHAIN, PLAN_CHAIN, QUEUE_CHAIN, SAVE_CHAIN)}
+JUMPS = {
+    "raw": (("PREROUTING", CHAIN), ("OUTPUT", CHAIN)),
+    "mangle": (("OUTPUT", CHAIN), ("POSTROUTING", SAVE_CHAIN)),
+}
+# A router's adapter with more networks behind it than this is left alone whole.
+MAX_NETWORKS = 256
+
+DNS_MATCHES = tuple(f"-p {protocol} -m {protocol} --dport {DNS_PORT}" for protocol in ("udp", "tcp"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +42,127 @@ class Marks:
     """Not to be captured: the client's own sockets, re-sent packets, flows decided *direct* (also in the connmark)."""
     injected: int = 0x4000_0000
     """A packet handed to the stack: not tracked by conntrack, which would take the remote end for the originator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the rules have to know of the host's adapters."""
+
+    default: frozenset[str] = frozenset()
+    """Adapters that carry a default route."""
+    behind: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
+    """The networks behind each other adapter, the loopback device apart."""
+
+
+def tables(
+    plan: CapturePlan, surroundings: Surroundings, marks: Marks, queues: tuple[int, int], version: int
+) -> list[tuple[str, list[str]]]:
+    """(table, rules) in the order to install them: nothing is injected before it is exempt from tracking."""
+    either = marks.bypass | marks.injected
+    save = f"--nfmask {marks.bypass:#x} --ctmask {marks.bypass:#x}"
+    mangle = [
+        # The stack's own addresses may vanish while a packet for them is on its way in: it must not leave the host.
+        f"-A {CHAIN} ! -o lo -m mark --mark {_masked(marks.injected)} -j DROP",
+        f"-A {CHAIN} -m mark ! --mark 0x0/{either:#x} -j RETURN",
+        f"-A {CHAIN} -m connmark --mark {_masked(marks.bypass)} -j RETURN",
+        *_never_captured(plan, version),
+        *_adapters(plan, surroundings, version),
+        *(
+            f"-A {PLAN_CHAIN} -d {network} {f'-g {QUEUE_CHAIN}' if captured else '-j RETURN'}"
+            for network, captured in ordered(plan, version)
+        ),
+        *_queue(plan, queues),
+        f"-A {SAVE_CHAIN} -m mark --mark {_masked(marks.bypass)} -j CONNMARK --save-mark {save}",
+    ]
+    raw = [f"-A {CHAIN} -m mark --mark {_masked(marks.injected)} -j CT --notrack"]
+    return [("raw", raw), ("mangle", mangle)]
+
+
+def transaction(content: Sequence[tuple[str, Sequence[str]]], standing: Mapping[str, Sequence[str]]) -> str:
+    """Input for ``iptables-restore --noflush``: replace all that is ours by *content*, each table in one step.
+
+    *standing* has the lines of the jumps that already stand, by table, as ``iptables-save`` prints them.
+    """
+    lines: list[str] = []
+    for table, rules in content:
+        lines += [f"*{table}", *(f":{chain} - [0:0]" for chain in CHAINS[table])]
+        lines += [_deletion(line) for line in standing.get(table, ())]
+        lines += [f"-I {builtin} 1 -j {chain}" for builtin, chain in JUMPS[table]]
+        lines += [*rules, "COMMIT"]
+    return "\n".join(lines) + "\n"
+
+
+def removal(standing: Mapping[str, Sequence[str]], chains: Mapping[str, Sequence[str]]) -> str:
+    """Input for ``iptables-restore --noflush``: remove these jumps and chains, and nothing else; empty if none."""
+    lines: list[str] = []
+    for table in (*chains, *(table for table in standing if table not in chains)):
+        here = chains.get(table, ())
+        jumps = [_deletion(line) for line in standing.get(table, ())]
+        if here or jumps:
+            lines += [f"*{table}", *jumps, *(f"-F {name}" for name in here), *(f"-X {name}" for name in here), "COMMIT"]
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def _never_captured(plan: CapturePlan, version: int) -> list[str]:
+    """On loopback all but DNS; what the link itself lives on."""
+    groups = [network for network in GROUPS if network.version == version]
+    local = [network for network in LINK_LOCAL if network.version == version]
+    dns = DNS_MATCHES if plan.dns else ()
+    restriction = [f"-o {_name(adapter)} " for adapter in plan.adapters] or [""]
+    rules = [
+        *(f"-A {CHAIN} -o lo {match} -g {QUEUE_CHAIN}" for match in dns),
+        f"-A {CHAIN} -o lo -j RETURN",
+        *(f"-A {CHAIN} -d {network} -j RETURN" for network in groups),
+    ]
+    if version == 4:
+        rules.append(f"-A {CHAIN} -m addrtype --dst-type BROADCAST -j RETURN")
+    rules += [f"-A {CHAIN} {adapter}{match} -g {QUEUE_CHAIN}" for adapter in restriction for match in dns]
+    rules += [f"-A {CHAIN} -d {network} -j RETURN" for network in local]
+    rules += [
+        f"-A {CHAIN} -p udp -m udp --sport {source} --dport {destination} -j RETURN"
+        for source, destination in DHCP[version]
+    ]
+    if version == 6:
+        rules += [f"-A {CHAIN} -p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j RETURN" for kind in NEIGHBOUR_DISCOVERY]
+    return rules
+
+
+def _adapters(plan: CapturePlan, surroundings: Surroundings, version: int) -> list[str]:
+    if plan.adapters:
+        return [f"-A {CHAIN} -o {_name(adapter)} -g {PLAN_CHAIN}" for adapter in plan.adapters]
+    rules: list[str] = []
+    for adapter, networks in sorted(surroundings.behind.items()):
+        if adapter in surroundings.default:
+            continue
+        known = sorted((n for n in networks if n.version == version), key=str)
+        if len(known) > MAX_NETWORKS:
+            rules.append(f"-A {CHAIN} -o {_name(adapter)} -j RETURN")
+        else:
+            rules += [f"-A {CHAIN} -o {_name(adapter)} -d {network} -j RETURN" for network in known]
+    return [*rules, f"-A {CHAIN} -g {PLAN_CHAIN}"]
+
+
+def _queue(plan: CapturePlan, queues: tuple[int, int]) -> list[str]:
+    unserved = " --queue-bypass" if plan.fail_open else ""
+    tcp, other = queues
+    return [
+        f"-A {QUEUE_CHAIN} -p tcp -j NFQUEUE --queue-num {tcp}{unserved}",
+        f"-A {QUEUE_CHAIN} -j NFQUEUE --queue-num {other}{unserved}",
+    ]
+
+
+def _masked(bit: int) -> str:
+    return f"{bit:#x}/{bit:#x}"
+
+
+def _deletion(line: str) -> str:
+    return f"-D{line.removeprefix('-A')}"
+
+
+def _name(adapter: str) -> str:
+    """The kernel lets adapter names hold characters that mean something in a rule ('+' matches any ending)."""
+    if not adapter or not all(c.isalnum() or c in "_.@-" for c in adapter) or adapter.startswith("-"):
+        raise BackendError(
+            f"adapter name {adapter!r} cannot be written in an iptables rule", "rename it: ip link set … name …"
+        )
+    return adapter
