@@ -79,11 +79,12 @@ class TunnelDestinations:
         )
         self._excluded = [PrefixMap((network, network) for network in peer.disallowed_ips) for peer in config.peers]
         everything = [network for peer in config.peers for network in peer.allowed_ips]
-        self._blocked = [
+        self.blocked_versions = tuple(
             version
             for version, other in ((4, 6), (6, 4))
             if covers_internet(everything, other) and not config.interface.has_family(version)
-        ]
+        )
+        """The IP versions whose internet is blocked for tunnelled apps."""
         self._dns_peer = {
             version: config.peer_for(servers[0])
             for version in (4, 6)
@@ -100,7 +101,7 @@ class TunnelDestinations:
         for peer in self._config.peers:
             yield from peer.allowed_ips
             yield from peer.disallowed_ips
-        for version in self._blocked:
+        for version in self.blocked_versions:
             yield from REACHES_INTERNET[version]
         yield from NEVER_TUNNELLED
 
@@ -115,7 +116,7 @@ class TunnelDestinations:
             yield self._direct(-1, Reason(f"{never} is this host or this link and is never tunnelled"))
         elif route:
             yield self._routed(to, route)
-        elif to.version in self._blocked and _INTERNET.longest(to.version, to.address, to.length):
+        elif to.version in self.blocked_versions and _INTERNET.longest(to.version, to.address, to.length):
             yield from self._blocked_findings(to)
         else:
             yield self._direct(-1, Reason(f"no AllowedIPs of {self._config.name} hold {to}"))

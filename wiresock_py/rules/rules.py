@@ -72,6 +72,10 @@ class Rules:
                 return not finding.lists.everyone
         return False
 
+    def blocked_versions(self, tunnel: int) -> tuple[int, ...]:
+        """The IP versions that config *tunnel* lacks and therefore keeps its apps from using around it."""
+        return self._tunnels[tunnel].blocked_versions
+
     def plan(self) -> CapturePlan:
         """What must be captured: exactly the destinations for which some app could get TUNNEL or BLOCK.
 

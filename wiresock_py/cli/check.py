@@ -1,0 +1,107 @@
+"""check: is a configuration right, and what does it amount to."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from wiresock_py.cli.options import config_files, json_output, load_configs, settings_file, tell_notices
+from wiresock_py.config import Config, Peer, Settings, load_settings
+from wiresock_py.rules import Rules
+
+
+@click.command()
+@config_files
+@settings_file
+@json_output
+def check(files: tuple[Path, ...], settings_path: Path | None, as_json: bool) -> None:
+    """Check configurations and show what they amount to.
+
+    Every mistake of every file is told, each with its line. The JSON is the effective configuration, without secrets.
+
+    Example: wiresock-py check wg0.conf
+    """
+    configs = load_configs(files)
+    tell_notices(configs)
+    settings = load_settings(settings_path)
+    rules = Rules(configs, settings)
+    if as_json:
+        click.echo(json.dumps(_as_json(configs, settings, rules), indent=2))
+        return
+    for index, config in enumerate(configs):
+        click.echo(f"{config.file}: ok")
+        for line in _summary(config, rules.blocked_versions(index)):
+            click.echo(f"  {line}")
+
+
+def _summary(config: Config, blocked: Iterable[int]) -> Iterator[str]:
+    interface = config.interface
+    yield f"tunnel {config.name}: {_join(interface.addresses)}" + (
+        f", DNS {_join(interface.dns)}" if interface.dns else ""
+    )
+    for peer in config.peers:
+        yield f"peer {peer.endpoint or peer.public_key}: {_join(peer.allowed_ips) or 'nothing'}{_exceptions(peer)}"
+        yield f"  for {_apps(peer)}"
+    for version in blocked:
+        yield f"IPv{version}: the tunnel has no address, so these apps' IPv{version} internet traffic is blocked"
+
+
+def _exceptions(peer: Peer) -> str:
+    return f" but not {_join(peer.disallowed_ips)}" if peer.disallowed_ips else ""
+
+
+def _apps(peer: Peer) -> str:
+    if peer.allowed_apps:
+        return _join(peer.allowed_apps)
+    return f"every app but {_join(peer.disallowed_apps)}" if peer.disallowed_apps else "every app"
+
+
+def _as_json(configs: Sequence[Config], settings: Settings, rules: Rules) -> dict[str, object]:
+    plan = rules.plan()
+    return {
+        "tunnels": [_tunnel(config, rules.blocked_versions(index)) for index, config in enumerate(configs)],
+        "settings": settings.model_dump(mode="json"),
+        "plan": {"capture": _texts(plan.capture), "leave": _texts(plan.leave), "dns": plan.dns},
+    }
+
+
+def _tunnel(config: Config, blocked: Iterable[int]) -> dict[str, object]:
+    interface = config.interface
+    return {
+        "name": config.name,
+        "file": config.file,
+        "public_key": str(interface.private_key.public_key()),
+        "addresses": _texts(interface.addresses),
+        "dns": _texts(interface.dns),
+        "dns_search": list(interface.dns_search),
+        "mtu": interface.mtu,
+        "listen_port": interface.listen_port,
+        "blocked_ip_versions": list(blocked),
+        "peers": [_peer(peer) for peer in config.peers],
+        "warnings": [
+            {"message": notice.message, "remedy": notice.remedy, "line": notice.line, "column": notice.column}
+            for notice in config.notices
+        ],
+    }
+
+
+def _peer(peer: Peer) -> dict[str, object]:
+    return {
+        "public_key": str(peer.public_key),
+        "has_preshared_key": peer.preshared_key is not None,
+        "endpoint": str(peer.endpoint) if peer.endpoint else None,
+        "persistent_keepalive": peer.persistent_keepalive,
+        "allowed_ips": _texts(peer.allowed_ips),
+        "disallowed_ips": _texts(peer.disallowed_ips),
+        "allowed_apps": list(peer.allowed_apps),
+        "disallowed_apps": list(peer.disallowed_apps),
+    }
+
+
+def _texts(items: Iterable[object]) -> list[str]:
+    return [str(item) for item in items]
+
+
+def _join(items: Iterable[object]) -> str:
+    return ", ".join(_texts(items))

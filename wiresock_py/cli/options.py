@@ -1,0 +1,48 @@
+"""Arguments and options that several commands share."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+
+from wiresock_py.config import Config, load
+from wiresock_py.errors import ConfigError
+
+config_files = click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=False)
+)
+"""One or more wg0.conf."""
+
+settings_file = click.option(
+    "--settings",
+    "settings_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A settings.yaml; without it the user's or the machine's is used where there is one.",
+)
+
+json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def load_configs(files: Sequence[Path]) -> list[Config]:
+    """Load every file. Raises ConfigError with the mistakes of all of them."""
+    configs: list[Config] = []
+    mistakes: list[ConfigError] = []
+    for file in files:
+        try:
+            configs.append(load(file))
+        except ConfigError as error:
+            mistakes += [error, *error.others]
+    if mistakes:
+        mistakes[0].others = tuple(mistakes[1:])
+        raise mistakes[0]
+    return configs
+
+
+def tell_notices(configs: Iterable[Config]) -> None:
+    """Tell on stderr what the files make one wonder about."""
+    for config in configs:
+        for notice in config.notices:
+            click.secho(f"warning: {notice}", fg="yellow", err=True)
+            if notice.remedy:
+                click.echo(f"         {notice.remedy}", err=True)

@@ -1,0 +1,40 @@
+"""The program: its commands, and the one place where errors become a line on stderr and an exit code."""
+
+from typing import Any
+
+import click
+
+from wiresock_py import __version__
+from wiresock_py.cli.check import check
+from wiresock_py.cli.explain import explain
+from wiresock_py.cli.keys import genkey, genpsk, pubkey
+from wiresock_py.errors import ConfigError, WiresockError
+
+
+class Program(click.Group):
+    """A group whose commands may raise WiresockError."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except WiresockError as error:
+            report_error(error)
+            ctx.exit(error.exit_code)
+
+
+def report_error(error: WiresockError) -> None:
+    """Tell an error, and the others found with it, on stderr: what and where, then the remedy."""
+    for each in (error, *(error.others if isinstance(error, ConfigError) else ())):
+        click.secho(f"error: {each}", fg="red", err=True)
+        if each.remedy:
+            click.echo(f"       {each.remedy}", err=True)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, prog_name="wiresock-py")
+def main() -> None:
+    """A WireGuard client without a virtual adapter: the tunnel for chosen apps and networks only."""
+
+
+for command in (check, explain, genkey, pubkey, genpsk):
+    main.add_command(command)
