@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import struct
 import sys
 from dataclasses import dataclass
 
@@ -10,9 +11,14 @@ import psutil
 from wiresock_py.errors import NetworkError
 from wiresock_py.network.routes import DefaultRoute, default_routes
 
+if sys.platform == "linux":
+    import fcntl
+
 # Addresses of a root name server, far from every host. Asking for the way there sends nothing.
 _ELSEWHERE = {socket.AF_INET: "198.41.0.4", socket.AF_INET6: "2001:503:ba3e::2:30"}
 _DISCARD_PORT = 9
+_SIOCGIFMTU = 0x8921
+_IFREQ = struct.Struct("=16si20x")  # name, then a union as long as a sockaddr and more (linux/if.h)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +76,17 @@ def local_addresses() -> tuple[LocalAddress, ...]:
 
 def adapter_mtu(name: str) -> int:
     """The adapter's MTU in bytes, IP header included. Raises NetworkError for an adapter there is none of."""
+    if sys.platform == "linux":
+        # psutil asks every adapter for everything; this is asked on a packet's way out.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            try:
+                request = _IFREQ.pack(name.encode(), 0)
+                return int(_IFREQ.unpack(fcntl.ioctl(any_socket, _SIOCGIFMTU, request))[1])
+            except (OSError, struct.error, UnicodeError):
+                raise _no_adapter(name) from None
     statistics = psutil.net_if_stats()
     if name not in statistics:
-        raise NetworkError(f"there is no adapter {name}", f"this host has {', '.join(sorted(statistics)) or 'none'}")
+        raise _no_adapter(name)
     return statistics[name].mtu
 
 
@@ -91,6 +105,10 @@ def set_mark(sock: socket.socket, mark: int) -> None:
 def packed(address: str) -> bytes:
     """A numeric address in 4 or 16 bytes, without its zone."""
     return ipaddress.ip_address(address.partition("%")[0]).packed
+
+
+def _no_adapter(name: str) -> NetworkError:
+    return NetworkError(f"there is no adapter {name}", f"this host has {', '.join(sorted(psutil.net_if_addrs()))}")
 
 
 def _route_in_use(family: socket.AddressFamily) -> DefaultRoute | None:

@@ -24,8 +24,8 @@ from collections.abc import Callable, Collection, Iterator
 from wiresock_py.owners.procfs import Process, ProcFs
 
 RECENT_OWNERS = 16
-# A socket that no visible process holds (another pid namespace's, one in flight between two processes) is not
-# searched for again within this time.
+# A socket that no visible process holds (another pid namespace's, an io_uring's) is searched for twice, because it may
+# have changed hands during the first search, and then not again within this time.
 FORGET_UNHELD_AFTER = 1.0
 _UNHELD_LIMIT = 4096
 INIT = 1
@@ -147,5 +147,5 @@ class Holders:
         if len(self._unheld) + len(inodes) > _UNHELD_LIMIT:
             self._unheld = {inode: until for inode, until in self._unheld.items() if until > now}
         for inode in inodes:
-            if len(self._unheld) < _UNHELD_LIMIT:
-                self._unheld[inode] = now + FORGET_UNHELD_AFTER
+            if inode in self._unheld or len(self._unheld) < _UNHELD_LIMIT:
+                self._unheld[inode] = now + FORGET_UNHELD_AFTER if inode in self._unheld else now
