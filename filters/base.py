@@ -90,12 +90,23 @@ class Backend(Protocol):
     name: str
     """As in ``--backend`` and ``wiresock-py backends``."""
 
+    @property
+    def mark(self) -> int:
+        """SO_MARK for the client's own sockets, so that what they send is not captured; 0 where marks mean nothing."""
+
     @classmethod
     def unavailable_reason(cls) -> str | None:
         """Why this backend cannot work here, and the remedy, in one line; None if it can. Changes nothing."""
 
+    @classmethod
+    def reset(cls) -> list[str]:
+        """Remove what any run left behind, also a crashed one; one line for each thing removed."""
+
     def open(self, plan: CapturePlan) -> None:
         """Start to capture. Clears first what an earlier run left behind. Raises BackendError, changing nothing."""
+
+    def attach(self, plan: CapturePlan) -> None:
+        """Serve the rules that a dead process left standing, as they are; *plan* is what they were made from."""
 
     def update(self, plan: CapturePlan) -> None:
         """Change the plan of an open backend, in one step: at no moment does less than both plans share get caught.
