@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Hashable
-from typing import Any, Protocol
 
+from wiresock_py.crypto.session import Session
 from wiresock_py.datapath.drops import PacketDrop
 from wiresock_py.datapath.flows import Flow
 from wiresock_py.filters.base import Buffer
@@ -11,24 +11,6 @@ from wiresock_py.filters.base import Buffer
 # One sendmsg with UDP_SEGMENT: the kernel's UDP_MAX_SEGMENTS before 5.x raised it, and the largest UDP payload in IPv4.
 MAX_RUN_SEGMENTS = 64
 MAX_RUN_BYTES = 65_507
-
-
-class ReplayWindow(Protocol):
-    """What open_datagrams needs of a session's replay window."""
-
-    def accept(self, counter: int, /) -> bool:
-        """Mark *counter* as received; False if it was already, or is too old."""
-
-
-class Session(Protocol):
-    """What the data path needs of ``wiresock_py.crypto.session.Session``."""
-
-    header: bytes  # message type 4 and the receiver's index, 8 bytes
-    sealer: Any  # ChaCha20Poly1305 of the sending key
-    opener: Any  # ChaCha20Poly1305 of the receiving key
-    counter: int  # of the next packet to send
-    replay: Any  # a ReplayWindow
-    peer: Any  # what Flow.peer is compared with, by identity
 
 
 class Classified:
@@ -63,7 +45,7 @@ class DatagramBuffer:
     ``seal`` into it.
     """
 
-    __slots__ = ("data", "drops", "end", "exhausted", "packets", "runs", "view")
+    __slots__ = ("_room", "data", "drops", "end", "exhausted", "packets", "runs", "view")
 
     def __init__(self, capacity: int = 1 << 20) -> None:
         self.data = bytearray(capacity)
@@ -73,6 +55,7 @@ class DatagramBuffer:
         self.packets = 0
         """Datagrams in the buffer."""
         self.runs: list[tuple[int, int, int]] = []
+        self._room = 0  # how many more datagrams the last run takes
         self.exhausted: list[int] = []
         """Packets not sealed because the session's counter came to its limit."""
         self.drops: Counter[PacketDrop] = Counter()
@@ -82,6 +65,7 @@ class DatagramBuffer:
         """Forget the datagrams. ``seal`` appends, so that several peers may share a buffer."""
         self.end = 0
         self.packets = 0
+        self._room = 0
         self.runs.clear()
         self.exhausted.clear()
 
@@ -92,6 +76,23 @@ class DatagramBuffer:
             larger[: self.end] = self.view[: self.end]
             self.data = larger
             self.view = memoryview(larger)
+
+    def enter(self, count: int, size: int) -> None:
+        """Enter *count* datagrams of *size* bytes each, just written at ``end``, in the runs."""
+        self.packets += count
+        while count:
+            if self._room and size <= self.runs[-1][2]:
+                start, end, segment = self.runs[-1]
+                taken = min(count, self._room) if size == segment else 1
+                self._room = self._room - taken if size == segment else 0
+                self.runs[-1] = start, end + taken * size, segment
+            else:
+                self._room = max(1, min(MAX_RUN_SEGMENTS, MAX_RUN_BYTES // size))
+                taken = min(count, self._room)
+                self._room -= taken
+                self.runs.append((self.end, self.end + taken * size, size))
+            self.end += taken * size
+            count -= taken
 
 
 class Opened:
@@ -104,10 +105,10 @@ class Opened:
         """For ``Backend.send_to_stack``: complete, translated packets. Their views point into the caller's buffer."""
         self.control: list[bytes] = []
         """Datagrams of the handshake (types 1 to 3), unread, for ``Device.read``."""
-        self.received: list[tuple[Any, int, int, int]] = []
+        self.received: list[tuple[Session, int, int, int]] = []
         """(session, packets, bytes, data packets) of what was authentic and new, keepalives included in *packets* but
         not in *data packets*; bytes are whole datagrams. For ``Tunnel.opened``."""
-        self.slow: list[tuple[Any, bytes]] = []
+        self.slow: list[tuple[Session, bytes]] = []
         """(session, inner packet): authentic, well-formed, trimmed, but without a flow or not plain enough."""
         self.drops: Counter[PacketDrop] = Counter()
         """Counted over all calls; ``clear`` leaves it."""

@@ -1,15 +1,16 @@
 """The internet checksum (RFC 1071) on Python's big integers.
 
 The ones-complement sum of 16-bit words is the number they form modulo 65,535, because 2**16 ≡ 1. So sums of parts add
-up, a part that is exchanged is subtracted and added (RFC 1624), and a part at an odd offset counts times 256. A sum here
-is any integer of the right residue class; only :func:`finish` makes a field of it.
+up, a part that is exchanged is subtracted and added (RFC 1624), and a part at an odd offset counts times 256. A sum
+here is any integer of the right residue class; only :func:`finish` and :func:`adjust` make fields.
 """
 
 from wiresock_py.filters.base import Buffer
 
-# Halving the number before the division: 2.8 µs become 1.2 µs for 1400 bytes. Any multiple of 16 bits will do as the
-# place to fold; these suit one full segment.
+# Folding the number before the division: 2.8 µs become 1.1 µs for 1400 bytes. Any multiple of 16 bits is a place to
+# fold at; these suit a full segment.
 _FOLDS = tuple((bits, (1 << bits) - 1) for bits in (5760, 2880, 1440))
+_FOLDED = 2 * _FOLDS[0][0]
 
 
 def word_sum(data: Buffer) -> int:
@@ -19,6 +20,9 @@ def word_sum(data: Buffer) -> int:
     if length & 1:
         value <<= 8
     if length > 256:
+        while (bits := value.bit_length()) > _FOLDED:
+            half = (bits >> 5) << 4
+            value = (value >> half) + (value & ((1 << half) - 1))
         for bits, mask in _FOLDS:
             value = (value >> bits) + (value & mask)
     return value % 65535
@@ -33,10 +37,10 @@ def finish(total: int) -> int:
 
 
 def adjust(checksum: int, delta: int) -> int:
-    """The field *checksum* after the sum of what it covers grew by *delta* (RFC 1624 equation 3)."""
+    """The field *checksum* after the sum of what it covers grew by *delta* (RFC 1624 equation 3), in 0..0xfffe."""
     return (checksum - delta) % 65535
 
 
 def pseudo_sum(source: Buffer, destination: Buffer, protocol: int, length: int) -> int:
     """The pseudo-header's share, IPv4 (RFC 9293) and IPv6 (RFC 8200 section 8.1) alike."""
-    return word_sum(source) + word_sum(destination) + protocol + (length >> 16) + (length & 0xFFFF)
+    return word_sum(source) + word_sum(destination) + protocol + length

@@ -1,4 +1,4 @@
-"""The flow table: which route a five-tuple takes, and how its packets are rewritten on the way into the tunnel and back.
+"""The flow table: the route of a five-tuple, and how its packets are rewritten on the way into the tunnel and back.
 
 Two dict probes find a flow, one keyed as its packets look leaving the host's stack, one as they look arriving from the
 tunnel. A key is the run of packet bytes that names the flow (source, destination, both ports: 12 bytes in IPv4, 36 in
@@ -75,6 +75,7 @@ class Flow:
         "mss",
         "mtu",
         "out_address_delta",
+        "out_addresses_sum",
         "out_delta",
         "out_wire",
         "owner",
@@ -117,6 +118,7 @@ class Flow:
         self.out_wire = wire_key(self.inner, outbound=True)
         self.in_wire = wire_key(self.key, outbound=False)
         self.out_address_delta, self.out_delta = _deltas(wire_key(self.key, outbound=True), self.out_wire)
+        self.out_addresses_sum = word_sum(self.out_wire[:-4])
         self.in_address_delta, self.in_delta = _deltas(wire_key(self.inner, outbound=False), self.in_wire)
 
     @property
@@ -144,6 +146,16 @@ class Flow:
         closed = state & RESET or (state & FIN_OUT and state & FIN_IN)
         return not closed and state & (SYN_OUT | SYN_IN) != SYN_OUT
 
+    def begins(self, sequence: int) -> bool:
+        """Whether an outbound SYN with this sequence number belongs to this flow: its first one, or that repeated.
+
+        Otherwise it opens a later connection by the same five-tuple, whose owner may be another process: what was
+        decided for the old one does not hold for it.
+        """
+        if self.initial_sequence < 0 and not self.packets_out:
+            self.initial_sequence = sequence
+        return self.initial_sequence == sequence
+
     def __repr__(self) -> str:
         return f"Flow({self.key}, {self.route.name})"
 
@@ -162,13 +174,11 @@ def random_ports(_: FiveTuple) -> Iterable[int]:
 class FlowTable:
     """Flows by five-tuple, both ways, at most *capacity* of them: a new one pushes out the idlest.
 
-    ``outbound4[protocol]`` and its three siblings map wire keys (see :func:`wire_key`) to flows and are read directly by
-    the hot path; only this class writes them. Not safe for two threads at once.
+    ``outbound4[protocol]`` and its three siblings map wire keys (see :func:`wire_key`) to flows; the hot path reads
+    them, only this class writes them. Not safe for two threads at once.
     """
 
-    def __init__(
-        self, capacity: int = 65_536, *, ports: Callable[[FiveTuple], Iterable[int]] = random_ports
-    ) -> None:
+    def __init__(self, capacity: int = 65_536, *, ports: Callable[[FiveTuple], Iterable[int]] = random_ports) -> None:
         self.capacity = capacity
         self.evicted = 0
         self.ports = ports
@@ -207,12 +217,13 @@ class FlowTable:
         local: bytes = b"",
         remote: tuple[bytes, int] | None = None,
         owner: object = None,
+        initial_sequence: int = -1,
     ) -> Flow:
         """Enter a flow, in place of one with the same key.
 
         For a tunnelled flow *peer* seals it, *local* is the tunnel's packed address of the same family, *remote* the
         address and port it is redirected to (the tunnel's resolver) or None. The local port, or echo identifier, stays
-        unless another flow has that inner five-tuple already.
+        unless another flow has that inner five-tuple already. *initial_sequence* is that of the SYN which asks for it.
         """
         if old := self.find(key):
             self.remove(old)
@@ -224,6 +235,9 @@ class FlowTable:
                 FiveTuple(key.protocol, local or key.local, key.local_port, *(remote or (key.remote, key.remote_port)))
             )
         flow = Flow(key, route, now, peer=peer, inner=inner, owner=owner)
+        if initial_sequence >= 0:
+            flow.initial_sequence = initial_sequence
+            flow.state = SYN_OUT
         flow.live = True
         self._flows[flow] = None
         outbound, inbound = self._tables(flow)
@@ -251,10 +265,7 @@ class FlowTable:
         if flags & RST_FLAG:
             flow.state |= RESET
         elif flags & SYN_FLAG:
-            if outbound and not flags & ACK_FLAG:
-                flow.state = SYN_OUT
-            else:
-                flow.state |= SYN_OUT if outbound else SYN_IN
+            flow.state |= SYN_OUT if outbound else SYN_IN
         elif flags & FIN_FLAG:
             flow.state |= FIN_OUT if outbound else FIN_IN
         if was_established and not flow.is_established and flow.live:  # it may expire sooner than it was due

@@ -1,10 +1,40 @@
 """From received datagrams to packets for the host's stack: decrypt in place, translate back, merge."""
 
+import struct
 from collections.abc import Mapping
 
-from wiresock_py.datapath.batch import Opened, Session
-from wiresock_py.datapath.flows import FlowTable
-from wiresock_py.filters.base import Buffer
+from cryptography.exceptions import InvalidTag
+
+from wiresock_py.crypto.constants import (
+    REJECT_AFTER_MESSAGES,
+    TAG_SIZE,
+    TRANSPORT_HEADER_SIZE,
+    TRANSPORT_MIN_SIZE,
+    TYPE_COOKIE_REPLY,
+    TYPE_INITIATION,
+    TYPE_TRANSPORT,
+)
+from wiresock_py.crypto.session import Session
+from wiresock_py.datapath.batch import Opened
+from wiresock_py.datapath.drops import PacketDrop
+from wiresock_py.datapath.flows import FIN_FLAG, RST_FLAG, SYN_FLAG, TCP, Flow, FlowTable
+from wiresock_py.datapath.headers import ECHO_REPLIES, parse, plain
+from wiresock_py.datapath.merge import ACK, FLAGS, PUSH, TcpRun
+from wiresock_py.datapath.rewrite import rewrite
+from wiresock_py.datapath.tcp import clamp_mss, mss_limit
+from wiresock_py.filters.base import MAX_PACKET
+
+_TRANSPORT = struct.Struct("<IIQ")
+_NONCE = struct.Struct("<4xQ")
+
+# A whole TCP header and the 12 bytes after it, read at once: version to type of service, total length, fragment field,
+# TTL and protocol, the wire key, sequence, acknowledgment, offset with flags and window, checksum with urgent pointer,
+# and what is the timestamp option if the header is 32 bytes long. The IPv6 one alike. The tag behind the packet makes
+# it safe to read beyond a short one's end.
+_IPV4 = struct.Struct(">HH2xHH2x12sIIII12s")
+_IPV6 = struct.Struct(">IHH36sIIII12s")
+_IPV4_MIN = _IPV4.size - TAG_SIZE
+_IPV6_MIN = _IPV6.size - TAG_SIZE
 
 
 def open_datagrams(
@@ -15,9 +45,179 @@ def open_datagrams(
     now: float,
     out: Opened,
 ) -> None:
-    """Open the datagrams in *buffer*, *segment_size* bytes each but the last (0: there is only one), appending to *out*.
+    """Open the datagrams in *buffer*, each of *segment_size* bytes but the last, and append what they hold to *out*.
 
-    *buffer* is written to (plain text takes the place of cipher text) and belongs to ``out.packets`` until the caller
-    has handed those on.
+    A *segment_size* of 0 means a single datagram. *sessions* maps receiver indices to sessions that may receive at
+    *now*. *buffer* is written to (plain text takes the place of cipher text), and ``out.packets`` points into it: it is
+    the caller's again after handing those on. Whatever the datagrams hold, nothing is raised.
     """
-    raise NotImplementedError
+    view = memoryview(buffer)
+    inbound = _Inbound(view, flows, now, out)
+    drops = out.drops
+    session: Session | None = None
+    index = -1
+    packets = size = data_packets = 0
+    total = len(view)
+    step = segment_size or total or 1
+    for start in range(0, total, step):
+        end = min(start + step, total)
+        if end - start < TRANSPORT_MIN_SIZE:
+            drops[PacketDrop.DATAGRAM_SHORT] += 1
+            continue
+        kind, receiver, counter = _TRANSPORT.unpack_from(view, start)
+        if kind != TYPE_TRANSPORT:
+            _put_aside(kind, view[start:end], out)
+            continue
+        if receiver != index:
+            if session is not None and packets:
+                out.received.append((session, packets, size, data_packets))
+            packets = size = data_packets = 0
+            session = sessions.get(receiver)
+            index = receiver
+        if session is None:
+            drops[PacketDrop.UNKNOWN_SESSION] += 1
+            continue
+        if counter >= REJECT_AFTER_MESSAGES:
+            drops[PacketDrop.COUNTER_LIMIT] += 1
+            continue
+        plain, tag = start + TRANSPORT_HEADER_SIZE, end - TAG_SIZE
+        try:
+            session.opener.decrypt_into(_NONCE.pack(counter), view[plain:end], None, view[plain:tag])
+        except InvalidTag:
+            drops[PacketDrop.FORGED] += 1
+            continue
+        if not session.replay.accept(counter):
+            drops[PacketDrop.REPLAYED] += 1
+            continue
+        packets += 1
+        size += end - start
+        if tag > plain:  # else a keepalive
+            data_packets += 1
+            inbound.take(session, plain, tag - plain)
+    if session is not None and packets:
+        out.received.append((session, packets, size, data_packets))
+    inbound.finish()
+
+
+def _put_aside(kind: int, datagram: memoryview, out: Opened) -> None:
+    if TYPE_INITIATION <= kind <= TYPE_COOKIE_REPLY:
+        out.control.append(bytes(datagram))
+    else:
+        out.drops[PacketDrop.DATAGRAM_TYPE] += 1
+
+
+class _Inbound:
+    """Decrypted packets on their way to the stack, with the TCP runs that are being merged."""
+
+    __slots__ = ("flows", "now", "out", "runs", "tcp4", "tcp6", "view")
+
+    def __init__(self, view: memoryview, flows: FlowTable, now: float, out: Opened) -> None:
+        self.view = view
+        self.flows = flows
+        self.tcp4 = flows.inbound4[TCP]
+        self.tcp6 = flows.inbound6[TCP]
+        self.now = now
+        self.out = out
+        self.runs: dict[bytes, TcpRun] = {}
+
+    def take(self, session: Session, start: int, size: int) -> None:
+        """Deliver the plain text at *start*: most often a TCP segment that continues a run."""
+        view = self.view
+        first = view[start]
+        if first == 0x45 and size >= _IPV4_MIN:
+            kind, total, fragment, hops, key, sequence, acknowledgment, word, checksum, options = _IPV4.unpack_from(
+                view, start
+            )
+            protocol, transport, flows = hops & 0xFF, 20, self.tcp4
+        elif first >> 4 == 6 and size >= _IPV6_MIN:
+            kind, total, hops, key, sequence, acknowledgment, word, checksum, options = _IPV6.unpack_from(view, start)
+            protocol, transport, flows, fragment = hops >> 8, 40, self.tcp6, 0
+            total += 40
+        else:
+            self._take_single(session, start, size)
+            return
+        header = transport + (word >> 28) * 4
+        if (
+            protocol != TCP
+            or word & (FLAGS ^ PUSH) != ACK
+            or fragment & 0x3FFF
+            or not transport + 20 <= header < total <= size
+        ):
+            self._take_single(session, start, size)
+            return
+        if header != transport + 32:
+            options = b"" if header == transport + 20 else bytes(view[start + transport + 20 : start + header])
+        signature = kind, hops, fragment, acknowledgment, word | PUSH, options
+        peer = session.peer
+        payload = total - header
+        if (run := self.runs.get(key)) is not None:
+            if (
+                sequence == run.expected
+                and payload <= run.room
+                and signature == run.signature
+                and run.flow.peer is peer
+            ):
+                run.pieces.append(view[start + header : start + total])
+                run.add(sequence, payload, word, checksum)
+                return
+            self._close(key)
+        flow = flows.get(key)
+        if flow is None or flow.peer is not peer:
+            self._take_single(session, start, size)
+            return
+        run = TcpRun(flow, key, signature, view[start : start + total], transport, header, sequence)
+        self.runs[key] = run
+        self.out.packets.append(run.pieces)
+
+    def finish(self) -> None:
+        """End all runs."""
+        for key in list(self.runs):
+            self._close(key)
+
+    def _close(self, key: bytes) -> None:
+        run = self.runs.pop(key)
+        run.finish()
+        run.flow.last_in = self.now
+
+    def _take_single(self, session: Session, start: int, size: int) -> None:
+        """Deliver a packet that is not part of a run, or leave it to the slow path."""
+        view, out = self.view, self.out
+        found = plain(view, start, size, ECHO_REPLIES)
+        if found is None:
+            self._leave(session, start, size)
+            return
+        protocol, transport, end, key = found
+        by_key = (self.flows.inbound4 if view[start] < 0x50 else self.flows.inbound6)[protocol]
+        flow = by_key.get(key)
+        if flow is None:
+            self._leave(session, start, end - start)
+            return
+        if flow.peer is not session.peer:
+            out.drops[PacketDrop.FOREIGN_SOURCE] += 1
+            return
+        flow.last_in = self.now
+        flow.packets_in += 1
+        flow.bytes_in += end - start
+        if protocol == TCP:
+            if key in self.runs:
+                self._close(key)
+            flags = view[transport + 13]
+            if flags & (SYN_FLAG | FIN_FLAG | RST_FLAG):
+                track_inbound(self.flows, flow, view, transport, flags)
+        rewrite(view, start, transport, protocol, flow.in_wire, flow.in_address_delta, flow.in_delta)
+        out.packets.append([view[start:end]])
+
+    def _leave(self, session: Session, start: int, size: int) -> None:
+        header = parse(self.view[start : start + size])
+        if isinstance(header, PacketDrop):
+            self.out.drops[header] += 1
+        else:
+            self.out.slow.append((session, bytes(self.view[start : start + header.length])))
+
+
+def track_inbound(flows: FlowTable, flow: Flow, packet: bytearray | memoryview, transport: int, flags: int) -> None:
+    """Note what an inbound SYN, FIN or RST says of *flow*; a SYN's MSS is learned, and lowered to fit the tunnel."""
+    if flags & SYN_FLAG:
+        limit = mss_limit(flow.mtu, ipv6=flow.key.is_ipv6) if flow.mtu else MAX_PACKET
+        flow.mss = clamp_mss(packet, transport, limit)
+    flows.track(flow, flags, outbound=False)

@@ -1,0 +1,112 @@
+"""Consecutive TCP segments of a flow become one packet for the host's stack, without touching their payload again.
+
+The rule is the kernel's own for GRO (``tcp_gro_receive``): same addresses, ports, acknowledgment, window, options, type
+of service and hop limit, the next sequence number, nothing but ACK (and PSH) set. The merged packet is a list of
+buffers: the first segment with its headers changed in place, then the payloads of the others where they lie.
+
+Its checksum comes out of the segments' own. A segment's checksum says what its payload sums to *if it is right*, so a
+segment corrupted before it was sealed makes the merged packet wrong as well, to be refused by the stack: nothing is
+repaired here.
+"""
+
+import struct
+
+from wiresock_py.datapath.checksum import word_sum
+from wiresock_py.datapath.flows import TCP, Flow
+from wiresock_py.datapath.rewrite import rewrite
+from wiresock_py.filters.base import MAX_PACKET, Buffer
+
+# In the fourth word of a TCP header: data offset, flags, window.
+PUSH = 0x0008_0000
+ACK = 0x0010_0000
+FLAGS = 0x0FFF_0000
+
+# What all segments of a run share: the first word of the IP header (without the length, in IPv4), TTL and protocol, the
+# fragment field, the acknowledgment, the fourth word of the TCP header (PSH set) and the options.
+Signature = tuple[int, int, int, int, int, bytes]
+
+_FIELD = struct.Struct(">H")
+
+
+class TcpRun:
+    """Segments of one flow being merged into ``pieces``, which lies in the caller's list of packets from the start.
+
+    The caller compares a segment's sequence number with ``expected`` (-1: no more are taken), its payload with ``room``
+    and its remaining header with ``signature``; if all fit it appends the payload to ``pieces`` and enters it with
+    :meth:`add`.
+    """
+
+    __slots__ = (
+        "_first",
+        "_push",
+        "_sums",
+        "count",
+        "expected",
+        "flow",
+        "header",
+        "key",
+        "pieces",
+        "room",
+        "signature",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        flow: Flow,
+        key: bytes,
+        signature: Signature,
+        segment: memoryview,
+        transport: int,
+        header: int,
+        sequence: int,
+    ) -> None:
+        """*segment* is the first one, whole; its TCP header is at *transport*, its payload at *header*."""
+        self.flow = flow
+        self._first = segment
+        self.key = key
+        self.signature = signature
+        self.pieces: list[Buffer] = [segment]
+        self.transport = transport
+        self.header = header
+        self.count = 1
+        self.room = MAX_PACKET - len(segment)
+        size = len(segment) - header
+        self.expected = -1 if size & 1 else (sequence + size) & 0xFFFFFFFF
+        self._sums = 0
+        self._push = segment[transport + 13] & PUSH >> 16
+
+    def add(self, sequence: int, size: int, word: int, checksum: int) -> None:
+        """Enter a segment of *size* bytes of payload; *word* and *checksum*: the last two words of its TCP header."""
+        self.count += 1
+        self.room -= size
+        # After an odd number of bytes the next payload's sum would have to be shifted: rare enough to end the run.
+        self.expected = -1 if size & 1 else (sequence + size) & 0xFFFFFFFF
+        self._sums += sequence + size + word + checksum
+        self._push |= word & PUSH
+
+    def finish(self) -> None:
+        """Translate the packet in ``pieces`` and make its headers say what it has become."""
+        flow, first, transport = self.flow, self._first, self.transport
+        total = len(first)
+        if self.count == 1:
+            rewrite(first, 0, transport, TCP, flow.in_wire, flow.in_address_delta, flow.in_delta)
+        else:
+            grown = MAX_PACKET - self.room - total
+            total += grown
+            # Over a right segment the words of pseudo-header, header, checksum and payload add up to zero. All but the
+            # payload's sum is known, so that is the negative of the rest.
+            _, _, _, acknowledgment, _, options = self.signature
+            shared = word_sum(self.key) + TCP + self.header - transport + acknowledgment + word_sum(options)
+            payloads = -((self.count - 1) * shared + self._sums)
+            pushed = 0
+            if self._push and not first[transport + 13] & PUSH >> 16:
+                pushed = PUSH >> 16
+                first[transport + 13] |= pushed
+            _FIELD.pack_into(first, *((2, total) if transport == 20 else (4, total - 40)))
+            rewrite(
+                first, 0, transport, TCP, flow.in_wire,
+                flow.in_address_delta + grown, flow.in_delta + grown + payloads + pushed,
+            )  # fmt: skip
+        flow.packets_in += self.count
+        flow.bytes_in += total + (self.count - 1) * self.header
