@@ -1,14 +1,58 @@
-"""The UDP socket to the peers: one for both families, whole runs of datagrams in one call where the kernel can."""
+"""The UDP socket to the peers: one for both families, whole runs of datagrams in one call where the kernel can.
 
+Linux takes up to 64 datagrams of one size in one send (UDP_SEGMENT) and hands over as many in one receive (UDP_GRO),
+see udp(7). Path MTU discovery is off, as WireGuard wants it: a datagram larger than the path is fragmented, because the
+sizes inside the tunnel are chosen by who configures it.
+"""
+
+import errno
+import os
+import select
+import socket
+import struct
+import sys
+import threading
+from collections import Counter
 from typing import NamedTuple
 
+from wiresock_py.errors import NetworkError
 from wiresock_py.filters import Buffer
+
+# linux/udp.h, asm-generic/socket.h, linux/in.h, linux/in6.h
+SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DONT = 10, 23, 0
+
+# What an ordinary process may not ask for is granted up to the system's limit (net.core.rmem_max).
+SOCKET_BUFFER = 8 * 1024 * 1024
+# Room for one control message with an int: header 16, value 4, padded.
+CONTROL_SIZE = 24
+MAX_DATAGRAM = 65_535
+MAX_REMEMBERED = 4096
+# Runs sent datagram by datagram after the kernel refused one.
+SINGLE_RUNS = 256
+V4_MAPPED = "::ffff:"
+
+# What the way to the peer does to a datagram; all of it passes, none of it is an error of ours.
+_CAUSES = {
+    errno.EAGAIN: "no_buffer",
+    errno.ENOBUFS: "no_buffer",
+    errno.EMSGSIZE: "too_big",
+    errno.ECONNREFUSED: "unreachable",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETUNREACH: "unreachable",
+    errno.ENETDOWN: "unreachable",
+    errno.EADDRNOTAVAIL: "unreachable",
+    errno.EPERM: "refused_by_firewall",
+    errno.EACCES: "refused_by_firewall",
+}
 
 
 class Endpoint(NamedTuple):
     """A peer's UDP address; equal for the same peer however the system spells it (IPv4 never as ::ffff:a.b.c.d)."""
 
     address: str
+    """A link-local IPv6 address carries its interface: ``fe80::1%3``."""
     port: int
 
 
@@ -25,26 +69,188 @@ class UdpSocket:
 
     def __init__(self, port: int = 0, mark: int = 0) -> None:
         """Bind *port* (0: a free one). *mark* is the backend's ``mark``. Raises NetworkError naming a port in use."""
-        raise NotImplementedError
+        self._counters: Counter[str] = Counter()
+        self._addresses: dict[tuple[str, int], tuple[str, int] | tuple[str, int, int, int]] = {}
+        self._sources: dict[object, Endpoint] = {}
+        self._socket = _bind(port)
+        self.port: int = self._socket.getsockname()[1]
+        """The port it is bound to."""
+        self._socket.setblocking(False)
+        self._segments = False
+        # Smallest segment size the kernel refused in a run, and how many runs go singly before it is asked again:
+        # both the path's MTU and the adapter may change for the better.
+        self._refused_size = MAX_DATAGRAM
+        self._patience = 0
+        self._closed = False
+        self._receiving = threading.Lock()
+        self._configure(mark)
 
-    @property
-    def port(self) -> int:
-        raise NotImplementedError
+    def _configure(self, mark: int) -> None:
+        if sys.platform == "linux":
+            opened = self._socket
+            if mark:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+            opened.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DONT)
+            if opened.family == socket.AF_INET6:
+                opened.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_DONT)
+            for force, option in ((SO_SNDBUFFORCE, socket.SO_SNDBUF), (SO_RCVBUFFORCE, socket.SO_RCVBUF)):
+                try:
+                    opened.setsockopt(socket.SOL_SOCKET, force, SOCKET_BUFFER)
+                except PermissionError:
+                    opened.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+            self._segments = _try_option(opened, UDP_SEGMENT, 0)
+            _try_option(opened, UDP_GRO, 1)
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._poll = select.poll()
+            self._poll.register(opened, select.POLLIN)
+            self._poll.register(self._wake, select.POLLIN)
 
     def send_run(self, data: Buffer, segment_size: int, endpoint: Endpoint | tuple[str, int]) -> int:
         """Send *data* cut every *segment_size* bytes; returns how many datagrams the kernel took.
 
-        At most 64 segments and 65,507 bytes. Never raises for what the network does: causes are counted.
+        At most 64 segments and 65,507 bytes. Never raises for what the network does: ``statistics`` counts the causes.
         """
-        raise NotImplementedError
+        try:
+            address = self._addresses.get(endpoint) or self._resolve(endpoint)
+        except ValueError:
+            self._counters["unreachable"] += 1
+            return 0
+        size = len(data)
+        if size <= segment_size:
+            return self._send_one(data, address)
+        if sys.platform == "linux" and self._takes_run(segment_size):
+            control = ((SOL_UDP, UDP_SEGMENT, struct.pack("=H", segment_size)),)
+            try:
+                self._socket.sendmsg((data,), control, 0, address)
+                return -(-size // segment_size)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EMSGSIZE, errno.EIO):
+                    self._count(error)
+                    return 0
+                # Larger than the path's MTU, as far as the kernel knows; EIO: the adapter computes no checksums.
+                self._refused_size = 0 if error.errno == errno.EIO else segment_size
+                self._patience = SINGLE_RUNS
+                self._counters["run_refused"] += 1
+        view = memoryview(data)
+        return sum(self._send_one(view[at : at + segment_size], address) for at in range(0, size, segment_size))
+
+    def _takes_run(self, segment_size: int) -> bool:
+        if segment_size >= self._refused_size:
+            self._patience -= 1
+            if self._patience > 0:
+                return False
+            self._refused_size = MAX_DATAGRAM
+        return self._segments
+
+    def _send_one(self, data: Buffer, address: tuple[str, int] | tuple[str, int, int, int]) -> int:
+        try:
+            self._socket.sendto(data, address)
+        except OSError as error:
+            self._count(error)
+            return 0
+        return 1
 
     def receive_into(self, buffer: memoryview, timeout: float) -> Received | None:
         """The next datagrams, at most 65,535 bytes; None after *timeout* seconds without, or once closed."""
-        raise NotImplementedError
+        with self._receiving:
+            if self._closed:
+                return None
+            if found := self._receive(buffer):
+                return found
+            if sys.platform == "linux":
+                self._poll.poll(timeout * 1000)
+            else:
+                select.select((self._socket,), (), (), timeout)
+            return None if self._closed else self._receive(buffer)
+
+    def _receive(self, buffer: memoryview) -> Received | None:
+        try:
+            if sys.platform == "linux":
+                size, control, _flags, source = self._socket.recvmsg_into((buffer,), CONTROL_SIZE)
+                segment = int.from_bytes(control[0][2], sys.byteorder) if control else size
+            else:
+                size, source = self._socket.recvfrom_into(buffer)
+                segment = size
+        except BlockingIOError:
+            return None
+        except OSError as error:  # an ICMP error some earlier datagram caused (Windows: WSAECONNRESET)
+            self._count(error)
+            return None
+        return Received(size, segment, self._sources.get(source) or self._name(source))
 
     def close(self) -> None:
-        """Close; a ``receive_into`` that waits returns None."""
-        raise NotImplementedError
+        """Close; a ``receive_into`` that waits returns None. May be repeated."""
+        if self._closed:
+            return
+        self._closed = True
+        if sys.platform == "linux":
+            os.eventfd_write(self._wake, 1)
+        with self._receiving:
+            self._socket.close()
+            if sys.platform == "linux":
+                os.close(self._wake)
 
     def statistics(self) -> dict[str, int]:
-        raise NotImplementedError
+        """Datagrams (or runs) not sent, by cause; ``run_refused``: sent one by one because the kernel took no run."""
+        return dict(self._counters)
+
+    def _count(self, error: OSError) -> None:
+        self._counters[_CAUSES.get(error.errno or 0, "not_sent")] += 1
+
+    def _resolve(self, endpoint: tuple[str, int]) -> tuple[str, int] | tuple[str, int, int, int]:
+        """The address as this socket wants it; remembered, because reading text costs as much as sending."""
+        text, port = endpoint
+        address: tuple[str, int] | tuple[str, int, int, int]
+        if self._socket.family == socket.AF_INET:
+            if ":" in text:
+                raise ValueError("no IPv6 on this host")
+            address = (text, port)
+        elif ":" in text:
+            plain, _, scope = text.partition("%")
+            address = (plain, port, 0, int(scope or 0))
+        else:
+            address = (V4_MAPPED + text, port, 0, 0)
+        if len(self._addresses) >= MAX_REMEMBERED:
+            self._addresses.clear()
+        self._addresses[endpoint] = address
+        return address
+
+    def _name(self, source: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
+        text = source[0].removeprefix(V4_MAPPED)
+        if len(source) == 4 and source[3] and "%" not in text:
+            text = f"{text}%{source[3]}"
+        endpoint = Endpoint(text, source[1])
+        if len(self._sources) >= MAX_REMEMBERED:
+            self._sources.clear()
+        self._sources[source] = endpoint
+        return endpoint
+
+
+def _bind(port: int) -> socket.socket:
+    """A dual-stack socket, or an IPv4 one where the kernel has no IPv6."""
+    try:
+        opened = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    except OSError:
+        opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        if opened.family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        opened.bind(("", port))
+    except OSError as error:
+        opened.close()
+        if error.errno == errno.EADDRINUSE:
+            raise NetworkError(
+                f"UDP port {port} is in use by another program",
+                "choose another ListenPort, or leave it out for a free one",
+            ) from error
+        raise NetworkError(f"UDP port {port} cannot be used: {error.strerror}", "choose another ListenPort") from error
+    return opened
+
+
+def _try_option(opened: socket.socket, option: int, value: int) -> bool:
+    """Whether this kernel knows the UDP option."""
+    try:
+        opened.setsockopt(SOL_UDP, option, value)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,218 @@
+"""The socket to the peers, against real sockets on loopback."""
+
+import errno
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from wiresock_py.engine.udp import SINGLE_RUNS, Endpoint, Received, UdpSocket
+from wiresock_py.errors import NetworkError
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="UDP_SEGMENT and UDP_GRO are Linux's")
+
+
+@pytest.fixture
+def sender() -> Iterator[UdpSocket]:
+    opened = UdpSocket()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[UdpSocket]:
+    opened = UdpSocket()
+    yield opened
+    opened.close()
+
+
+def take(opened: UdpSocket, total: int) -> list[tuple[bytes, int, Endpoint]]:
+    """What arrives until *total* bytes are there."""
+    buffer = memoryview(bytearray(65_536))
+    found: list[tuple[bytes, int, Endpoint]] = []
+    while total > 0:
+        received = opened.receive_into(buffer, 2.0)
+        assert received is not None, f"{total} bytes are missing"
+        found.append((bytes(buffer[: received.size]), received.segment_size, received.source))
+        total -= received.size
+    return found
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_datagram_arrives_with_the_senders_endpoint(sender: UdpSocket, receiver: UdpSocket, address: str) -> None:
+    assert sender.send_run(b"hello", 1500, Endpoint(address, receiver.port)) == 1
+    assert take(receiver, 5) == [(b"hello", 5, Endpoint(address, sender.port))]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_run_arrives_cut_at_the_segment_size(sender: UdpSocket, receiver: UdpSocket, address: str) -> None:
+    data = bytes(range(250)) * 20  # three segments of 1452 and one of 644
+    assert sender.send_run(data, 1452, (address, receiver.port)) == 4
+    pieces: list[bytes] = []
+    for content, segment_size, _source in take(receiver, len(data)):
+        pieces += [content[at : at + segment_size] for at in range(0, len(content), segment_size)]
+    assert [len(piece) for piece in pieces] == [1452, 1452, 1452, 644]
+    assert b"".join(pieces) == data
+
+
+@linux
+def test_a_run_is_one_send_and_one_receive_where_the_kernel_can(sender: UdpSocket, receiver: UdpSocket) -> None:
+    data = bytes(64_000)
+    assert sender.send_run(data, 1000, ("127.0.0.1", receiver.port)) == 64
+    assert [(len(content), size) for content, size, _source in take(receiver, len(data))] == [(64_000, 1000)]
+
+
+@linux
+def test_a_plain_socket_sees_the_single_datagrams_of_a_run(sender: UdpSocket) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+        plain.bind(("127.0.0.1", 0))
+        plain.settimeout(2)
+        assert sender.send_run(bytes(2500), 1000, plain.getsockname()) == 3
+        assert [len(plain.recv(4096)) for _ in range(3)] == [1000, 1000, 500]
+
+
+def test_ipv4_endpoints_are_never_written_as_mapped_addresses(sender: UdpSocket, receiver: UdpSocket) -> None:
+    sender.send_run(b"x", 10, ("127.0.0.1", receiver.port))
+    ((_content, _size, source),) = take(receiver, 1)
+    assert source == ("127.0.0.1", sender.port)
+    assert hash(source) == hash(("127.0.0.1", sender.port))
+    assert receiver.send_run(b"answer", 10, source) == 1
+    assert take(sender, 6)[0][2] == ("127.0.0.1", receiver.port)
+
+
+def test_a_port_in_use_is_named_with_a_remedy() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("0.0.0.0", 0))  # noqa: S104 - whatever interface, the port is what counts
+        port = other.getsockname()[1]
+        with pytest.raises(NetworkError, match=f"UDP port {port} is in use") as caught:
+            UdpSocket(port)
+    assert "ListenPort" in caught.value.remedy
+
+
+def test_a_chosen_port_is_the_one_bound() -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    opened = UdpSocket(port)
+    try:
+        assert opened.port == port
+    finally:
+        opened.close()
+
+
+def test_nothing_within_the_timeout_is_none(receiver: UdpSocket) -> None:
+    assert receiver.receive_into(memoryview(bytearray(100)), 0.0) is None
+
+
+def test_closing_wakes_a_waiting_receive(receiver: UdpSocket) -> None:
+    results: list[Received | None] = []
+    waiting = threading.Thread(target=lambda: results.append(receiver.receive_into(memoryview(bytearray(99)), 30)))
+    waiting.start()
+    receiver.close()
+    waiting.join(5)
+    assert results == [None]
+    assert receiver.receive_into(memoryview(bytearray(99)), 30) is None
+
+
+def test_close_may_be_repeated(receiver: UdpSocket) -> None:
+    receiver.close()
+    receiver.close()
+
+
+class FailingSocket:
+    """Stands for the kernel's refusals, which loopback does not give."""
+
+    family = socket.AF_INET6
+
+    def __init__(self, run_error: int | None = None, error: int | None = None) -> None:
+        self.run_error, self.error = run_error, error
+        self.sent: list[int] = []
+        self.runs = 0
+
+    def sendmsg(self, data: tuple[bytes], *_rest: Any) -> int:
+        self.runs += 1
+        if self.run_error:
+            raise OSError(self.run_error, "refused")
+        return len(data[0])
+
+    def sendto(self, data: memoryview, _address: object) -> int:
+        if self.error:
+            raise OSError(self.error, "refused")
+        self.sent.append(len(data))
+        return len(data)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def replaced(sender: UdpSocket) -> Iterator[UdpSocket]:
+    real = sender._socket
+    yield sender
+    sender._socket = real
+
+
+@linux
+@pytest.mark.parametrize("code", [errno.EIO, errno.EINVAL, errno.EMSGSIZE])
+def test_a_refused_run_goes_datagram_by_datagram(replaced: UdpSocket, code: int) -> None:
+    kernel = FailingSocket(run_error=code)
+    replaced._socket = kernel  # type: ignore[assignment] # the same methods
+    for _ in range(2):
+        assert replaced.send_run(bytes(2500), 1000, ("192.0.2.1", 9)) == 3
+    assert kernel.sent == [1000, 1000, 500] * 2
+    assert kernel.runs == 1, "the second run is not tried"
+    assert replaced.statistics() == {"run_refused": 1}
+
+
+@linux
+def test_a_refused_size_leaves_smaller_runs_alone(replaced: UdpSocket) -> None:
+    kernel = FailingSocket(run_error=errno.EMSGSIZE)
+    replaced._socket = kernel  # type: ignore[assignment] # the same methods
+    replaced.send_run(bytes(3000), 1500, ("192.0.2.1", 9))
+    kernel.run_error = None
+    assert replaced.send_run(bytes(3000), 1400, ("192.0.2.1", 9)) == 3
+    assert kernel.runs == 2
+
+
+@linux
+def test_runs_are_tried_again_after_a_while(replaced: UdpSocket) -> None:
+    kernel = FailingSocket(run_error=errno.EIO)
+    replaced._socket = kernel  # type: ignore[assignment] # the same methods
+    replaced.send_run(bytes(20), 10, ("192.0.2.1", 9))
+    kernel.run_error = None
+    for _ in range(SINGLE_RUNS):
+        replaced.send_run(bytes(20), 10, ("192.0.2.1", 9))
+    assert kernel.runs == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (errno.ENOBUFS, "no_buffer"),
+        (errno.EAGAIN, "no_buffer"),
+        (errno.EMSGSIZE, "too_big"),
+        (errno.ECONNREFUSED, "unreachable"),
+        (errno.EHOSTUNREACH, "unreachable"),
+        (errno.ENETUNREACH, "unreachable"),
+        (errno.EPERM, "refused_by_firewall"),
+        (errno.EBADMSG, "not_sent"),
+    ],
+)
+def test_what_the_network_does_is_counted_and_never_raised(replaced: UdpSocket, code: int, cause: str) -> None:
+    replaced._socket = FailingSocket(run_error=code, error=code)  # type: ignore[assignment] # the same methods
+    assert replaced.send_run(b"one", 100, ("192.0.2.1", 9)) == 0
+    assert replaced.statistics() == {cause: 1}
+
+
+def test_a_datagram_too_large_for_udp_is_counted(sender: UdpSocket) -> None:
+    assert sender.send_run(bytes(65_508), 65_508, ("127.0.0.1", 9)) == 0
+    assert sender.statistics() == {"too_big": 1}
+
+
+@linux
+def test_datagrams_larger_than_the_link_are_fragmented_not_refused(sender: UdpSocket, receiver: UdpSocket) -> None:
+    assert sender.send_run(bytes(65_507), 65_507, ("127.0.0.1", receiver.port)) == 1
+    assert len(take(receiver, 65_507)[0][0]) == 65_507
