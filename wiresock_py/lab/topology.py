@@ -120,9 +120,10 @@ def connect(isp: Namespace, server: Namespace, internet: Namespace) -> None:
     )
     internet.ip(
         *(f"address add {host.v4}/24 dev eth0" for host in (INTERNET, OTHER_SITE)),
-        *(f"address add {host.v6}/64 dev eth0 nodad" for host in (INTERNET, OTHER_SITE)),
-        f"address add {TUNNEL_RESOLVER.v4}/32 dev lo",
-        f"address add {TUNNEL_RESOLVER.v6}/128 dev lo nodad",
+        *(f"address add {host.v6}/64 dev eth0 nodad" for host in (OTHER_SITE, INTERNET)),
+        # Linux answers neighbour solicitations for the asked device's own addresses only (ARP: for all of the host's)
+        *(f"address add {host.v6}/128 dev eth1 nodad" for host in (OTHER_SITE, TUNNEL_RESOLVER, INTERNET)),
+        f"address add {TUNNEL_RESOLVER.v4}/32 dev eth1",
         "link set eth0 up",
         "link set eth1 up",
         "route add default via 203.0.113.1",
@@ -139,7 +140,8 @@ def address_access_link(client: Namespace, isp: Namespace, *, mtu: int = 1500) -
     isp.ip(
         f"link set lan0 up mtu {mtu}",
         *(f"address add {host.v4}/24 dev lan0" for host in (ROUTER, LAN_HOST)),
-        *(f"address add {host.v6}/64 dev lan0 nodad" for host in (ROUTER, LAN_HOST)),
+        # of several IPv6 addresses the one added last is the source of what begins here; of IPv4 ones the first
+        *(f"address add {host.v6}/64 dev lan0 nodad" for host in (LAN_HOST, ROUTER)),
     )
     client.ip(
         f"link set eth0 up mtu {mtu}",

