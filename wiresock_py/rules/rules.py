@@ -33,6 +33,8 @@ class Rules:
         resolve: Resolver = os.path.realpath,
     ) -> None:
         settings = settings or Settings()
+        self.configs = tuple(configs)
+        """The tunnels that ``Decision.tunnel`` counts."""
         self._tunnels = [
             TunnelDestinations(index, config, settings.app_groups, resolve, rewrite_dns=settings.dns == "tunnel")
             for index, config in enumerate(configs)
