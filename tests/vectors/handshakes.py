@@ -96,10 +96,10 @@ class _Recorder(noise.SymmetricState):
 def _recording() -> Iterator[dict[str, list[str]]]:
     class Recorder(_Recorder):
         __slots__ = ()
-        seen = defaultdict(list)
+        seen: ClassVar[dict[str, list[str]]] = defaultdict(list)
 
     original = noise.SymmetricState
-    noise.SymmetricState = Recorder  # type: ignore[misc]  # the functions of noise look it up at each call
+    noise.SymmetricState = Recorder  # type: ignore[misc, assignment]  # the functions of noise look it up at each call
     try:
         yield Recorder.seen
     finally:
