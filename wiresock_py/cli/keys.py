@@ -29,7 +29,7 @@ def pubkey() -> None:
 
     Example: wiresock-py pubkey < wg0.key
     """
-    text = click.get_binary_stream("stdin").read(_MOST_INPUT).decode("ascii", "replace").strip()
+    text = sys.stdin.buffer.read(_MOST_INPUT).decode("ascii", "replace").strip()
     try:
         key = PrivateKey.from_base64(text)
     except ValueError as error:

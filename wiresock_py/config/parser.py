@@ -28,7 +28,7 @@ def parse(text: str, file: str) -> Config:
     """
     sections = Sections(read_lines(text.removeprefix("\ufeff"), file))
     interface = sections.interface or Section(Text("", file, 0, 0))
-    mistakes = [*sections.mistakes, *_check_interface(interface), *_check_peers(sections.peers)]
+    mistakes = [*sections.mistakes, *_check_interface(interface), *_check_peers(sections.peers, interface)]
     if mistakes:
         first, *rest = sorted(mistakes, key=lambda mistake: (mistake.line, mistake.column))
         first.others = tuple(rest)
@@ -58,7 +58,7 @@ def _check_interface(section: Section) -> Iterator[ConfigError]:
             yield text.error("found a PrivateKey of zeros, expected a real one", "wiresock-py genkey makes one")
 
 
-def _check_peers(sections: list[Section]) -> Iterator[ConfigError]:
+def _check_peers(sections: list[Section], interface: Section) -> Iterator[ConfigError]:
     """What each peer must have, and what no two peers may share: there would be two ways, and chance would choose."""
     keys: dict[PublicKey, Section] = {}
     prefixes: dict[Network, tuple[Section, Text]] = {}
@@ -68,6 +68,11 @@ def _check_peers(sections: list[Section]) -> Iterator[ConfigError]:
             yield section.header.error(f"found no PublicKey, expected one in each [{PEER}]")
         elif key == PublicKey(bytes(KEY_LENGTH)):
             yield section.values["PublicKey"][-1][0].error("found a PublicKey of zeros, expected the server's")
+        elif key is not None and bytes(key) == bytes(interface.last("PrivateKey", b"")):
+            # Public keys are shown freely, so this one must not be taken for one.
+            yield section.values["PublicKey"][-1][0].error(
+                "found this file's PrivateKey, expected the server's PublicKey"
+            )
         elif key is not None:
             earlier = keys.setdefault(key, section)
             if earlier is not section:

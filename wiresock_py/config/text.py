@@ -18,7 +18,7 @@ _CHANGE = re.compile(r"(?<=[a-z])(?![a-z])|(?<=[A-Z])(?![A-Z])|(?<=[0-9])(?![0-9
 
 def looks_like_key(text: str) -> bool:
     """Whether *text* contains what may be a key, or a good part of one."""
-    for run in _BASE64_RUN.findall(re.sub(r"\s", "", text)):
+    for run in _BASE64_RUN.findall(text):
         letters = re.sub("[+/]", "", run)
         if len(_CHANGE.findall(letters)) * 3 > len(letters):
             return True

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv6Address, ip_address, ip_interface
 
 from wiresock_py.config.model import Address, Endpoint, InterfaceAddress
-from wiresock_py.config.text import Text, shown
+from wiresock_py.config.text import Text, looks_like_key, shown
 from wiresock_py.crypto.keys import KEY_LENGTH, Key
 
 Reader = Callable[[Text], Iterator[tuple[Text, object]]]
@@ -132,6 +132,7 @@ def endpoint(text: Text) -> Iterator[tuple[Text, object]]:
 
 
 _ROOTED = re.compile(r"/|\\\\|[A-Za-z]:[\\/]")
+_KEY_SHAPE = re.compile(r"[A-Za-z0-9+/]{40,44}={0,2}")
 _UNEXPANDED = re.compile(r"~|%\w+%|\$|\.\.?[\\/]")
 
 
@@ -157,7 +158,8 @@ def check_app(item: Text) -> None:
     if _UNEXPANDED.match(item.text):
         remedy = "write the path in full"
         raise item.error(f"found {shown(item.text)}: '~', '.' and variables are not expanded, expected a path", remedy)
-    if item.text == "@" or not item.text.strip("/\\. "):
+    pasted_key = _KEY_SHAPE.fullmatch(item.text) and looks_like_key(item.text)
+    if pasted_key or item.text == "@" or not item.text.strip("/\\. "):
         raise item.error(f"found {shown(item.text)}, expected an app's name, a path, a folder or @group")
 
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from wiresock_py.config import Config, Peer
-from wiresock_py.config.text import nearest
+from wiresock_py.config.text import looks_like_key, nearest, shown
 from wiresock_py.config.values import is_path, is_rooted
 from wiresock_py.errors import ConfigError
 from wiresock_py.flow import App
@@ -132,14 +132,19 @@ def _entries(config: Config, peer: Peer, key: str, texts: Iterable[str], groups:
     for text in texts:
         place = peer.place(key, text)
         if not text.startswith("@"):
-            yield Entry(text, Reason(f"{key} = {text}", config.file, place.line))
+            yield Entry(text, Reason(f"{key} = {_shown(text)}", config.file, place.line))
             continue
         if text[1:] not in groups:
-            message = f"{key}: found {text}, expected a group of app_groups in settings.yaml"
+            message = f"{key}: found {shown(text)}, expected a group of app_groups in settings.yaml"
             remedy = nearest(text[1:], groups) or "add the group there, or name the apps here"
             raise ConfigError(message, remedy, file=config.file, line=place.line, column=place.column)
         for app in groups[text[1:]]:
-            yield Entry(app, Reason(f"{key} = {text}, which holds {app}", config.file, place.line))
+            yield Entry(app, Reason(f"{key} = {text}, which holds {_shown(app)}", config.file, place.line))
+
+
+def _shown(entry: str) -> str:
+    """Reasons reach logs; an entry that may be a key pasted into the wrong place does not."""
+    return shown(entry) if looks_like_key(entry) else entry
 
 
 def _components(path: str, *, windows: bool) -> tuple[str, ...]:
