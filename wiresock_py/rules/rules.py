@@ -32,12 +32,13 @@ class Rules:
         *,
         resolve: Resolver = os.path.realpath,
     ) -> None:
+        self.configs = tuple(configs)
         settings = settings or Settings()
         self.configs = tuple(configs)
         """The tunnels that ``Decision.tunnel`` counts."""
         self._tunnels = [
             TunnelDestinations(index, config, settings.app_groups, resolve, rewrite_dns=settings.dns == "tunnel")
-            for index, config in enumerate(configs)
+            for index, config in enumerate(self.configs)
         ]
         self._findings = lru_cache(maxsize=4096)(self._find)
 
