@@ -143,9 +143,7 @@ def test_probes_of_every_kind_are_answered_and_seen_on_the_capture(chrome: App, 
 def wireguard_client(lab: Lab, server: Server) -> Iterator[WireGuard]:
     """wireguard-go in the client's namespace, with a preshared key; the internet host is routed into its device."""
     peer = server.add_peer(preshared=True)
-    text = server.client_config(peer)
-    settings = "".join(line for line in text.splitlines(True) if not line.startswith(("Address", "DNS", "MTU")))
-    made = lab.start_wireguard_client("debian", settings, *peer.addresses)
+    made = lab.start_wireguard_client("debian", server.wireguard_config(peer), *peer.addresses)
     for host in (INTERNET, TUNNEL_RESOLVER):
         for address in (host.v4, host.v6):
             lab.client.ip(f"route add {address} dev {made.interface}")
@@ -188,11 +186,8 @@ def test_a_server_that_restarts_has_forgotten_its_sessions(
 
 
 def test_a_server_with_an_endpoint_and_keepalive_begins_the_handshake(lab: Lab, server: Server, chrome: App) -> None:
-    port = 40_000
-    peer = server.add_peer(number=3, endpoint=CLIENT.endpoint(6, port), keepalive=1)
-    settings = f"[Interface]\nPrivateKey = {peer.keys.private}\nListenPort = {port}\n"
-    settings += f"[Peer]\nPublicKey = {server.keys.public}\nAllowedIPs = 0.0.0.0/0, ::/0\n"
-    client = lab.start_wireguard_client("debian", settings, *peer.addresses)
+    peer = server.add_peer(number=3, endpoint=CLIENT.endpoint(6, 40_000), keepalive=1)
+    client = lab.start_wireguard_client("debian", server.wireguard_config(peer), *peer.addresses)
     deadline = time.monotonic() + 10
     while not (state := server.state(peer)).handshake and time.monotonic() < deadline:
         time.sleep(0.05)

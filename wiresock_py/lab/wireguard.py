@@ -110,6 +110,13 @@ class WireGuard:
     def running(self) -> bool:
         return self._process is not None and self._process.running
 
+    @property
+    def pid(self) -> int:
+        """Its process id. Raises LabError before :meth:`start`."""
+        if self._process is None:
+            raise LabError(f"{self.interface} has not been started")
+        return self._process.pid
+
     def start(self, settings: str, *addresses: str, mtu: int = MTU) -> None:
         """Start it, give it *settings* (``wg setconf``) and its addresses, and raise the device."""
         self._process = Process(self.namespace.command(str(self.executable), "-f", self.interface), log=self._log)
@@ -206,6 +213,19 @@ class Server:
             "DisallowedIPs": disallowed_ips,
         }
         return _section("Interface", interface) + "\n" + _section("Peer", section)
+
+    def wireguard_config(self, peer: Peer) -> str:
+        """The same for another WireGuard, in the words that ``wg setconf`` knows; everything goes to this server."""
+        section = {
+            "PublicKey": self.keys.public,
+            "PresharedKey": peer.preshared_key,
+            "AllowedIPs": "0.0.0.0/0, ::/0",
+            "Endpoint": "" if peer.endpoint else SERVER.endpoint(4, self.port),  # it waits where the server calls
+        }
+        interface = {"PrivateKey": peer.keys.private}
+        if peer.endpoint:
+            interface["ListenPort"] = peer.endpoint.rpartition(":")[2]
+        return _section("Interface", interface) + _section("Peer", section)
 
 
 def _section(name: str, values: dict[str, str]) -> str:

@@ -1,16 +1,19 @@
 """Our own client in the lab: ``wiresock-py run FILE`` in the client's namespace, watched from outside."""
 
+import json
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from wiresock_py.lab.namespaces import LabError, Namespace, Process
 
-UP = "tunnel is up"
-"""What ``run`` says once it captures; the handshake may come later, with the first packet."""
+UP = "the rules are in place"
+CONNECTED = "handshake with"
+"""What ``run`` says once it captures, and once a server has answered."""
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 15.0
 
@@ -20,7 +23,8 @@ class Client:
 
     def __init__(self, namespace: Namespace, files: Sequence[Path], options: Sequence[str], log: Path) -> None:
         self.namespace = namespace
-        command = [str(executable()), "run", *options, *map(str, files)]
+        self._control = log.with_suffix(".sock")  # of its own: the file system is shared with other namespaces
+        command = [str(executable()), "run", "--control-socket", str(self._control), *options, *map(str, files)]
         self._process = Process(namespace.command(*command), log=log)
 
     @property
@@ -39,6 +43,10 @@ class Client:
     def wait_until_up(self, timeout: float = START_TIMEOUT) -> None:
         """Wait for the line that says so. Raises LabError with the log's end."""
         self.wait_for_log(UP, timeout)
+
+    def wait_until_connected(self, timeout: float = 10.0) -> None:
+        """Wait until a server has answered."""
+        self.wait_for_log(CONNECTED, timeout)
 
     def wait_for_log(self, text: str, timeout: float = 10.0, *, times: int = 1) -> None:
         """Wait until the log has *text* that many times."""
@@ -71,9 +79,15 @@ class Client:
         """End it as Ctrl+C (or another signal) does; its exit code. May be repeated."""
         return self._process.stop(number, STOP_TIMEOUT)
 
-    def command(self, *arguments: str, timeout: float = 30.0) -> str:
-        """Another command of the program in the same namespace (``status``, ``reset``); its standard output."""
-        return self.namespace.run(str(executable()), *arguments, timeout=timeout)
+    def status(self) -> dict[str, Any]:
+        """What ``wiresock-py status --json`` says of it."""
+        text = self.namespace.run(str(executable()), "status", "--json", "--control-socket", str(self._control))
+        result: dict[str, Any] = json.loads(text)
+        return result
+
+    def reset(self) -> str:
+        """``wiresock-py reset`` in its namespace; what it said."""
+        return self.namespace.run(str(executable()), "reset", "--control-socket", str(self._control))
 
 
 def executable() -> Path:
