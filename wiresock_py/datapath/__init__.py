@@ -8,18 +8,35 @@ from wiresock_py.datapath.batch import Classified, DatagramBuffer, Opened
 from wiresock_py.datapath.classify import classify
 from wiresock_py.datapath.drops import PacketDrop
 from wiresock_py.datapath.flows import Flow, FlowTable
+from wiresock_py.datapath.fragments import Fragments
+from wiresock_py.datapath.headers import Header, parse
+from wiresock_py.datapath.icmp import icmp_too_big, icmp_unreachable, parse_embedded, translate_error
+from wiresock_py.datapath.ip import fragment
 from wiresock_py.datapath.open import open_datagrams
 from wiresock_py.datapath.seal import seal, translate_batch
+from wiresock_py.datapath.tcp import abort, tcp_reset
+from wiresock_py.datapath.translate import translate_inbound
 
 __all__ = [
     "Classified",
     "DatagramBuffer",
     "Flow",
     "FlowTable",
+    "Fragments",
+    "Header",
     "Opened",
     "PacketDrop",
+    "abort",
     "classify",
+    "fragment",
+    "icmp_too_big",
+    "icmp_unreachable",
     "open_datagrams",
+    "parse",
+    "parse_embedded",
     "seal",
+    "tcp_reset",
     "translate_batch",
+    "translate_error",
+    "translate_inbound",
 ]

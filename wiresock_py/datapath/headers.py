@@ -19,7 +19,8 @@ UDP_HEADER = 8
 ICMP_HEADER = 8
 FRAGMENT_HEADER = 8
 
-HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, NO_NEXT_HEADER, DESTINATION = 0, 43, 44, 51, 59, 60
+HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
+EXTENSIONS = frozenset({HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION})
 # RFC 8200 section 4.1 recommends an order with at most seven extension headers.
 MAX_EXTENSIONS = 8
 
@@ -150,7 +151,7 @@ def _parse_ipv6(packet: Buffer, embedded: bool) -> Header | PacketDrop:
     transport = IPV6_HEADER
     place, more, identification = 0, False, 0
     for _ in range(MAX_EXTENSIONS + 1):
-        if protocol not in (HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION) or place:
+        if protocol not in EXTENSIONS or place:
             break
         if transport + 8 > available:
             return PacketDrop.BAD_EXTENSION

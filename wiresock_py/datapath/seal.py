@@ -15,7 +15,8 @@ from wiresock_py.datapath.batch import DatagramBuffer
 from wiresock_py.datapath.checksum import word_sum
 from wiresock_py.datapath.drops import PacketDrop
 from wiresock_py.datapath.flows import ACK_FLAG, FIN_FLAG, RST_FLAG, SYN_FLAG, TCP, Flow, FlowTable
-from wiresock_py.datapath.rewrite import complete, rewrite
+from wiresock_py.datapath.headers import EXTENSIONS, parse
+from wiresock_py.datapath.rewrite import ADDRESSES_ONLY, complete, rewrite
 from wiresock_py.datapath.tcp import clamp_mss, mss_limit
 from wiresock_py.filters.base import Buffer, PacketBatch, PacketFlag
 
@@ -35,6 +36,8 @@ _UNCUTTABLE = SYN_FLAG | RST_FLAG | _URGENT_FLAG
 _ZEROS = bytes(PADDING_MULTIPLE)
 _NONCE_PREFIX = bytes(4)
 
+_IPV4 = struct.Struct(">2xH2xHxB")  # total length, fragment field, protocol
+_IPV6 = struct.Struct(">4xHB")  # payload length, protocol
 _FIELD = struct.Struct(">H")
 _SEQUENCE = struct.Struct(">I")
 _SEQUENCE_TO_FLAGS = struct.Struct(">IIBB")
@@ -54,9 +57,10 @@ def seal(
     """Append the packets *indices* of *batch*, sealed, to *out*, and return the indices of those that are too large.
 
     *indices* and *flow* come from ``classify`` of this very batch (one entry of ``Classified.tunnel``, and
-    ``Classified.flow``). TCP larger than *mtu*, or than the peer's MSS, is cut; anything else larger than *mtu* is not
-    sealed but returned: it needs a too-big answer or fragmentation. Once the session's counter is used up the rest is
-    listed in ``out.exhausted``. ``session.counter`` moves; the session is not to be used elsewhere meanwhile.
+    ``Classified.flow``), or ``parse`` accepted the packets and the caller found their flows. TCP larger than *mtu*, or
+    than the peer's MSS, is cut; anything else larger than *mtu* is not sealed but returned: it needs a too-big answer
+    or fragmentation. Once the session's counter is used up the rest is listed in ``out.exhausted``.
+    ``session.counter`` moves; the session is not to be used elsewhere meanwhile.
     """
     return _Sealing(batch, flows, session, PADDING_MULTIPLE, mtu, now, out).run(indices, flow)
 
@@ -117,23 +121,32 @@ class _Sealing:
                 continue
             flow.last_out = self.now
             start = offsets[i]
-            if data[start] < 0x50:
-                transport = start + 20
-                protocol = data[start + 9]
-                end = start + _FIELD.unpack_from(data, start + 2)[0]
-            else:
-                transport = start + 40
-                protocol = data[start + 6]
-                end = transport + _FIELD.unpack_from(data, start + 4)[0]
+            first = data[start]
+            odd = True
+            if first == 0x45:
+                size, fragment, protocol = _IPV4.unpack_from(data, start)
+                transport, end = start + 20, start + size
+                odd = bool(fragment & 0x3FFF)
+            elif first >= 0x60:
+                size, protocol = _IPV6.unpack_from(data, start)
+                transport, end = start + 40, start + 40 + size
+                odd = protocol in EXTENSIONS
+            if odd:
+                header = parse(data[start : start + self.batch.length[i]])
+                if isinstance(header, PacketDrop):
+                    self.out.drops[header] += 1
+                    continue
+                protocol = ADDRESSES_ONLY if header.is_later_fragment else header.protocol
+                transport, end = start + header.transport, start + header.length
             if protocol == TCP:
-                fits = self._seal_tcp(i, start, transport, end, flow)
+                fits = self._seal_tcp(i, start, transport, end, flow, is_plain=not odd)
             elif fits := end - start <= self.mtu:
                 self._seal_whole(i, start, transport, end, protocol, flow)
             if not fits:
                 oversized.append(i)
         return oversized
 
-    def _seal_tcp(self, i: int, start: int, transport: int, end: int, flow: Flow) -> bool:
+    def _seal_tcp(self, i: int, start: int, transport: int, end: int, flow: Flow, *, is_plain: bool) -> bool:
         """Seal a TCP packet, cut if need be; False if it would have to be and cannot."""
         data = self.batch.data
         sequence, acknowledged, offset, flags = _SEQUENCE_TO_FLAGS.unpack_from(data, transport + 4)
@@ -147,7 +160,7 @@ class _Sealing:
             limit = min(limit, max(flow.mss - (payload - transport - 20), MIN_SEGMENT))
         if end - payload <= limit:
             self._seal_whole(i, start, transport, end, TCP, flow, is_syn=bool(flags & SYN_FLAG))
-        elif flags & _UNCUTTABLE or limit < MIN_SEGMENT:
+        elif not is_plain or flags & _UNCUTTABLE or limit < MIN_SEGMENT:
             return False
         elif not self.batch.flags[i] & _PARTIAL and not _is_sound(data, start, transport, end):
             self.out.drops[PacketDrop.BAD_CHECKSUM] += 1
@@ -178,7 +191,7 @@ class _Sealing:
         if self.batch.flags[i] & _PARTIAL:
             complete(view, body, transport, body + size, protocol, flow.out_addresses_sum)
         if is_syn:
-            clamp_mss(view, transport, mss_limit(self.mtu, ipv6=transport - body == 40))
+            clamp_mss(view, transport, mss_limit(self.mtu, ipv6=view[body] >= 0x60))
         if padded > size:
             view[body + size : body + padded] = _ZEROS[: padded - size]
         _MESSAGE_HEADER.pack_into(view, at, session.header, counter)
