@@ -32,7 +32,6 @@ class Rules:
         *,
         resolve: Resolver = os.path.realpath,
     ) -> None:
-        self.configs = tuple(configs)
         settings = settings or Settings()
         self.configs = tuple(configs)
         """The tunnels that ``Decision.tunnel`` counts."""
