@@ -60,8 +60,8 @@ class LinuxOwners:
     def find(self, keys: Sequence[FiveTuple]) -> list[App | None]:
         """The owner of each flow, None where no process has it (now). One search for all of them. Never raises.
 
-        A flow whose local port only a listener has, because its connection is still being made from outside, is the
-        listener's. ICMP is asked for echo requests, local port = identifier.
+        A connection from outside that is not accepted yet is its listener's. ICMP is asked for echo requests, local
+        port = identifier.
         """
         inodes: list[Sequence[int]] = [()] * len(keys)
         by_table: list[int] = []

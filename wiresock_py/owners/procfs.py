@@ -75,7 +75,7 @@ class ProcFs:
 
     def processes(self) -> list[int]:
         """The pids there are, in the kernel's order: ascending."""
-        return [int(name) for name in self._entries(b".") or () if name.isdigit()]
+        return [int(name) for name in self._entries(b".") if name.isdigit()]
 
     def descriptors(self, pid: int) -> int:
         """How many descriptors *pid* has open: tells at the price of one call whether anything was opened or closed.
@@ -92,10 +92,9 @@ class ProcFs:
         home = b"%d" % pid
         found = self._sockets(home)
         if found is None:
-            # The main thread has ended and took its view of the descriptors along; the other threads still have one.
-            for thread in self._entries(home + b"/task") or ():
-                found = self._sockets(home + b"/task/" + thread)
-                if found is not None:
+            # Either a kernel thread, or the main thread has ended and only the others still see the descriptors.
+            for thread in self._entries(home + b"/task"):
+                if thread != home and (found := self._sockets(home + b"/task/" + thread)) is not None:
                     break
         return found or {}
 
@@ -149,10 +148,10 @@ class ProcFs:
         return path if os.path.samestat(here, named) else path.removesuffix(_DELETED)
 
     def _sockets(self, home: bytes) -> dict[int, bytes] | None:
-        """As ``sockets``, from one thread's view; None where the descriptors cannot be listed."""
+        """As ``sockets``, from one thread's view; None where there are no descriptors at all."""
         path = home + b"/fd"
         names = self._entries(path)
-        if names is None:
+        if not names:
             return None
         directory = _openat(self._root, path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if directory < 0:
@@ -166,11 +165,11 @@ class ProcFs:
         _close(directory)
         return found
 
-    def _entries(self, path: bytes) -> list[bytes] | None:
-        """The names in a directory, without . and ..; None if it cannot be listed."""
+    def _entries(self, path: bytes) -> list[bytes]:
+        """The names in a directory, without . and ..; empty if it cannot be listed."""
         directory = _openat(self._root, path, _OPEN_DIRECTORY)
         if directory < 0:
-            return None
+            return []
         names: list[bytes] = []
         while (length := _getdents(directory, self._address, len(self._view))) > 0:
             records = bytes(self._view[:length])
@@ -179,8 +178,6 @@ class ProcFs:
                 names.append(records[at + _NAME_AT : records.index(0, at + _NAME_AT)])
                 at += records[at + _RECORD_LENGTH_AT] | records[at + _RECORD_LENGTH_AT + 1] << 8
         _close(directory)
-        if length < 0:
-            return None
         return [name for name in names if name not in {b".", b".."}]
 
     def _link(self, directory: int, path: bytes) -> bytes:

@@ -29,9 +29,8 @@ _ANSWER_LENGTH = 72
 _INODE = struct.Struct("=I")
 _INODE_AT = 68
 
-SYN_RECV = 3  # TCP states as linux/tcp_states.h counts them
-CLOSE = 7
-LISTEN = 10
+ESTABLISHED, SYN_RECV, CLOSE, CLOSE_WAIT, LISTEN = 1, 3, 7, 8, 10  # linux/tcp_states.h
+_NOT_ACCEPTED = frozenset({ESTABLISHED, SYN_RECV, CLOSE_WAIT})  # if no process has the socket; else it is orphaned
 
 # Answers to one datagram of requests wait in the socket's buffer, which by default takes more than a hundred.
 _REQUESTS_AT_ONCE = 32
@@ -50,7 +49,7 @@ class Socket(NamedTuple):
     adapter: int
     """Interface index it is bound to, or 0."""
     inode: int
-    """0 for one that belongs to nobody any more (TIME_WAIT, orphaned) or not yet (a handshake coming in)."""
+    """0 for one that belongs to nobody any more (TIME_WAIT, orphaned) or not yet (not accepted)."""
 
 
 class SocketDiag:
@@ -81,8 +80,8 @@ class SocketDiag:
             if result is None:
                 bound = self._on_an_adapter(key)
                 found[index] = self._from_port(key) if bound is None and key.protocol == socket.IPPROTO_UDP else bound
-            elif result.state == SYN_RECV and key.protocol == socket.IPPROTO_TCP:
-                # A connection being made from outside belongs to the listener until it is accepted.
+            elif result.inode == 0 and result.state in _NOT_ACCEPTED and key.protocol == socket.IPPROTO_TCP:
+                # A connection from outside belongs to the listener until it is accepted.
                 found[index] = self._ask([_local_end(key)])[0]
         return found
 
