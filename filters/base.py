@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from ipaddress import IPv4Network, IPv6Network
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 Network = IPv4Network | IPv6Network
 Buffer = bytes | bytearray | memoryview
@@ -87,7 +87,7 @@ class Backend(Protocol):
     ``receive`` and ``finish`` belong to one thread; the other methods may be called from any.
     """
 
-    name: str
+    name: ClassVar[str]
     """As in ``--backend`` and ``wiresock-py backends``."""
 
     @property
@@ -138,4 +138,9 @@ class Backend(Protocol):
         """
 
     def statistics(self) -> dict[str, int]:
-        """Counters by name: captured, passed, dropped, injected, and each cause of loss the backend can see."""
+        """Counters by name.
+
+        ``captured`` = ``passed`` + ``bypassed`` + ``dropped`` (+ the batch in hand); ``injected`` and ``sent`` are what
+        the other two verbs took; then each cause of loss the backend can see, ``queue_full`` and ``truncated`` among
+        them.
+        """

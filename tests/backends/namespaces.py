@@ -1,9 +1,9 @@
 """Network namespaces without a name: they and all in them are gone when the last descriptor of the test closes.
 
-    host namespace                                  wire namespace
-    apps, the backend ── eth0 10.77.0.2/24 ─────── far0 10.77.0.1/24     the rest of the world: 203.0.113.1, 2001:db8::1
-                              fd77::2/64           fd77::1/64
-                      ── side0 10.78.0.2/24 ────── beside0 10.78.0.1/24  an adapter without a default route
+host namespace                                  wire namespace
+apps, the backend ── eth0 10.77.0.2/24 ─────── far0 10.77.0.1/24     the rest of the world: 203.0.113.1, 2001:db8::1
+                          fd77::2/64           fd77::1/64
+                  ── side0 10.78.0.2/24 ────── beside0 10.78.0.1/24  an adapter without a default route
 """
 
 import ctypes
@@ -71,12 +71,20 @@ class Namespace:
 
 
 def join(host: Namespace, name: str, wire: Namespace, far: str, subnet: int) -> None:
-    """A veth pair: .2 on the host's side, .1 on the wire's, without duplicate address detection's delay."""
-    host.ip("link", "add", name, "type", "veth", "peer", "name", far, "netns", wire.path)
-    for namespace, device, last in ((host, name, 2), (wire, far, 1)):
+    """A veth pair: .2 on the host's side, .1 on the wire's, without the delay of duplicate address detection.
+
+    Each end knows the other: no packet waits for another's address resolution, so that the order on the wire is the
+    order of sending, also between IPv4 and IPv6.
+    """
+    hardware = {last: f"02:00:00:00:{subnet}:0{last}" for last in (1, 2)}
+    veth = ("link", "add", name, "address", hardware[2], "type", "veth")
+    host.ip(*veth, "peer", "name", far, "address", hardware[1], "netns", wire.path)
+    for namespace, device, own, other in ((host, name, 2, 1), (wire, far, 1, 2)):
         namespace.ip("link", "set", device, "up")
-        namespace.ip("addr", "add", f"10.{subnet}.0.{last}/24", "dev", device)
-        namespace.ip("addr", "add", f"fd{subnet}::{last}/64", "dev", device, "nodad")
+        namespace.ip("addr", "add", f"10.{subnet}.0.{own}/24", "dev", device)
+        namespace.ip("addr", "add", f"fd{subnet}::{own}/64", "dev", device, "nodad")
+        for neighbour in (f"10.{subnet}.0.{other}", f"fd{subnet}::{other}"):
+            namespace.ip("neigh", "add", neighbour, "lladdr", hardware[other], "dev", device, "nud", "permanent")
 
 
 @contextmanager

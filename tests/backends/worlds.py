@@ -1,0 +1,216 @@
+"""A host, its apps and the wire beyond, around one backend: in memory, or real in network namespaces.
+
+Both have the addresses of the picture in namespaces.py. Nothing here sleeps: a *marker* datagram that no plan captures
+follows what a test sent by the same adapter; once it is seen on the wire, all that was going to come has come.
+"""
+
+import itertools
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Protocol
+
+from tests.backends.packets import Datagram, build, read
+from wiresock_py.filters import Backend, PacketBatch
+from wiresock_py.filters.memory import MemoryBackend
+
+HOST = {"eth0": ("10.77.0.2", "fd77::2"), "side0": ("10.78.0.2", "fd78::2"), "lo": ("127.0.0.1", "::1")}
+NEIGHBOUR = {"eth0": "10.77.0.1", "side0": "10.78.0.1"}
+MARKER_PORT = 4999
+# Long enough for any machine; a test that works never waits so long.
+PATIENCE = 5.0
+
+
+class World(Protocol):
+    """What a contract test may do; destinations and addresses as text, ports as numbers."""
+
+    @property
+    def backend(self) -> Backend:
+        """Not yet open."""
+
+    @property
+    def adapters(self) -> dict[str, int]:
+        """Interface indices by name."""
+
+    def send(self, payload: bytes, destination: str, port: int = 7, source_port: int = 0) -> int:
+        """An app on the host sends a datagram; returns the port it sent from (*source_port*, or a free one)."""
+
+    def left(self) -> list[Datagram]:
+        """The datagrams that left the host since the last call, in order, by eth0 and then by side0."""
+
+    def listen(self, address: str, port: int) -> "Listener":
+        """An app on the host that waits for datagrams."""
+
+
+class Listener(Protocol):
+    def received(self) -> tuple[bytes, tuple[str, int]]:
+        """The next datagram's payload and sender, waiting for it."""
+
+
+def host_address(destination: str) -> tuple[str, str]:
+    """(adapter, own address) that the host's routes choose for a destination."""
+    v6 = ":" in destination
+    if destination.startswith("127.") or destination == "::1":
+        return "lo", HOST["lo"][v6]
+    if any(destination in pair for pair in HOST.values()):
+        return "lo", destination
+    adapter = "side0" if destination.startswith(("10.78.", "fd78:")) else "eth0"
+    return adapter, HOST[adapter][v6]
+
+
+class MemoryWorld:
+    """The memory backend with this module in the parts of host and wire."""
+
+    def __init__(self) -> None:
+        self.backend: MemoryBackend = MemoryBackend()
+        self.adapters = {"lo": 1, "eth0": 2, "side0": 3}
+        self._ports = itertools.count(40_000)
+        self._delivered: list[Datagram] = []
+
+    def send(self, payload: bytes, destination: str, port: int = 7, source_port: int = 0) -> int:
+        adapter, own = host_address(destination)
+        source_port = source_port or next(self._ports)
+        self.backend.stack_sends(build(Datagram(own, source_port, destination, port, payload)), adapter)
+        return source_port
+
+    def left(self) -> list[Datagram]:
+        found = [read(packet) for packet in self.backend.network_received()]
+        return [datagram for datagram in found if datagram is not None]
+
+    def listen(self, address: str, port: int) -> Listener:
+        return MemoryListener(self, address, port)
+
+    def take(self, address: str, port: int) -> Datagram:
+        while True:
+            for datagram in self._delivered:
+                if (datagram.destination, datagram.port) == (address, port):
+                    self._delivered.remove(datagram)
+                    return datagram
+            packets = self.backend.stack_received(PATIENCE)
+            assert packets, f"nothing arrived for {address} port {port}"
+            self._delivered += [found for packet in packets if (found := read(packet))]
+
+
+class MemoryListener:
+    def __init__(self, world: MemoryWorld, address: str, port: int) -> None:
+        self._world, self._address, self._port = world, address, port
+
+    def received(self) -> tuple[bytes, tuple[str, int]]:
+        datagram = self._world.take(self._address, self._port)
+        return datagram.payload, (datagram.source, datagram.source_port)
+
+
+@contextmanager
+def memory_world() -> Iterator[World]:
+    world = MemoryWorld()
+    try:
+        yield world
+    finally:
+        world.backend.close()
+
+
+def all_packets(batch: PacketBatch) -> list[bytes]:
+    """Copies of the packets of a batch."""
+    return [
+        bytes(batch.data[offset : offset + length]) for offset, length in zip(batch.offset, batch.length, strict=True)
+    ]
+
+
+if sys.platform == "linux":
+    from tests.backends.namespaces import Namespace
+    from wiresock_py.filters.netfilter import NetfilterBackend
+
+    ETH_P_ALL = 3
+    OUTGOING = 4  # a frame the far end itself sent
+
+    class Wire:
+        """Sees every IP packet that arrives at the far end of one adapter."""
+
+        def __init__(self, wire: Namespace, device: str) -> None:
+            with wire.inside():
+                self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+                self._socket.bind((device, ETH_P_ALL))
+            self._socket.settimeout(PATIENCE)
+
+        def packet(self) -> bytes:
+            """The next one, waiting for it."""
+            while True:
+                packet, (_device, protocol, kind, _type, _address) = self._socket.recvfrom(65_535)
+                if kind != OUTGOING and protocol in (0x0800, 0x86DD):
+                    return packet
+
+        def until_marker(self, number: bytes) -> list[bytes]:
+            """All packets before the marker datagram with this payload."""
+            found: list[bytes] = []
+            while True:
+                packet = self.packet()
+                datagram = read(packet)
+                if datagram and datagram.port == MARKER_PORT and datagram.payload == number:
+                    return found
+                found.append(packet)
+
+        def close(self) -> None:
+            self._socket.close()
+
+    class SocketListener:
+        def __init__(self, opened: socket.socket) -> None:
+            self._socket = opened
+
+        def received(self) -> tuple[bytes, tuple[str, int]]:
+            payload, source = self._socket.recvfrom(65_535)
+            return payload, (source[0], source[1])
+
+    class NetfilterWorld:
+        """The netfilter backend in a host's namespace; the calling thread is inside it."""
+
+        def __init__(self, host: Namespace, wire: Namespace, stack: ExitStack) -> None:
+            self.host, self.wire = host, wire
+            self.backend: NetfilterBackend = NetfilterBackend()
+            self.adapters = {name: socket.if_nametoindex(name) for name in HOST}
+            self.wires = {"eth0": Wire(wire, "far0"), "side0": Wire(wire, "beside0")}
+            self._markers = itertools.count()
+            self._stack = stack
+            for opened in self.wires.values():
+                stack.callback(opened.close)
+
+        def open_socket(self, family: int, kind: int = socket.SOCK_DGRAM) -> socket.socket:
+            opened = self._stack.enter_context(socket.socket(family, kind))
+            opened.settimeout(PATIENCE)
+            return opened
+
+        def send(self, payload: bytes, destination: str, port: int = 7, source_port: int = 0) -> int:
+            family = socket.AF_INET6 if ":" in destination else socket.AF_INET
+            with socket.socket(family, socket.SOCK_DGRAM) as opened:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+                opened.bind(("", source_port))
+                scope = self.adapters["eth0"] if destination.startswith(("fe80:", "ff")) else 0
+                address = (destination, port, 0, scope) if family == socket.AF_INET6 else (destination, port)
+                if destination.startswith("224."):
+                    own = socket.inet_aton(HOST["eth0"][0])
+                    opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, own)
+                opened.sendto(payload, address)
+                return int(opened.getsockname()[1])
+
+        def left_packets(self, adapter: str) -> list[bytes]:
+            number = str(next(self._markers)).encode()
+            self.send(number, NEIGHBOUR[adapter], MARKER_PORT)
+            return self.wires[adapter].until_marker(number)
+
+        def left(self) -> list[Datagram]:
+            found = [read(packet) for adapter in self.wires for packet in self.left_packets(adapter)]
+            return [datagram for datagram in found if datagram is not None]
+
+        def listen(self, address: str, port: int) -> Listener:
+            opened = self.open_socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+            opened.bind((address, port))
+            return SocketListener(opened)
+
+    @contextmanager
+    def netfilter_world(host: Namespace, wire: Namespace) -> Iterator[NetfilterWorld]:
+        with host.inside(), ExitStack() as stack:
+            world = NetfilterWorld(host, wire, stack)
+            try:
+                yield world
+            finally:
+                world.backend.close()
