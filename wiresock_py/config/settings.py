@@ -82,7 +82,7 @@ def parse_settings(text: str, file: str) -> Settings:
         raise _yaml_error(error, file) from None
     except (yaml.YAMLError, RecursionError):
         raise ConfigError("found something that is no YAML text", file=file) from None
-    if root is None:
+    if root is None or root.value == "":
         return Settings()
     if not isinstance(root, yaml.MappingNode):
         raise _text(root, file).error("found no settings, expected lines such as backend: auto")

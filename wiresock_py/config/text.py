@@ -9,11 +9,11 @@ from wiresock_py.errors import ConfigError
 
 _SHOWN_LENGTH = 60
 
-# A key that was pasted into the wrong place must not be echoed, also when a part of it is missing. Text of base64's
+# A key that was pasted into the wrong place must not be echoed, nor half of one. Text of base64's
 # alphabet counts as one when it changes between capitals, small letters and digits often: at random that happens at
 # three of five characters, in words, paths and CamelCase at one of five.
-_BASE64_RUN = re.compile(r"[A-Za-z0-9+/]{16,}")
-_CHANGE = re.compile(r"(?<=[a-z])(?![a-z])|(?<=[A-Z])(?![A-Z])|(?<=[0-9])(?![0-9])")
+_BASE64_RUN = re.compile(r"[A-Za-z0-9+/]{22,}")
+_CHANGE = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[a-z0-9])|(?<=[0-9])(?=[A-Za-z])")
 
 
 def looks_like_key(text: str) -> bool:

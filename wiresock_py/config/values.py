@@ -120,7 +120,7 @@ def endpoint(text: Text) -> Iterator[tuple[Text, object]]:
         host = host[1:-1]
         if not isinstance(_address(host.partition("%")[0]), IPv6Address):
             raise text.error(f"found {shown(host)} in brackets, expected an IPv6 address")
-    elif ":" in host:
+    elif _address(host.partition("%")[0]) is not None and ":" in host:
         raise text.error(f"found {shown(given)}, expected an IPv6 address in brackets", "write [address]:port")
     elif not _HOST.fullmatch(host) or (_LIKE_IPV4.fullmatch(host) and _address(host) is None):
         raise text.error(f"found {shown(host)}, expected a host name or an IP address")

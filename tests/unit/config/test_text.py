@@ -1,0 +1,55 @@
+import secrets
+from base64 import b64encode
+
+import pytest
+
+from wiresock_py.config.text import Text, looks_like_key, nearest, shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "chrome",
+        "PersistentKeepalive",
+        "/usr/lib/chromium/chromium",
+        "/home/me/bin/app1",
+        "/opt/google/chrome/chrome",
+        "0.0.0.0/0,10.0.0.0/8",
+        "2001:db8:85a3:8d3:1319:8a2e:370:7348",
+        "averylongnamewithoutanycapital.exe",
+        "C:\\Program Files\\WindowsApps\\Microsoft.Foo_8wekyb3d8bbwe",
+    ],
+)
+def test_words_paths_and_addresses_do_not_look_like_keys(text: str) -> None:
+    assert not looks_like_key(text)
+    assert shown(text) == repr(text)
+
+
+def test_a_key_or_a_good_part_of_one_is_never_shown() -> None:
+    for _ in range(200):
+        key = b64encode(secrets.token_bytes(32)).decode()
+        for text in (key, key[:-1], key[2:], f"PrivateKey: {key}", f"[{key}]"):
+            assert looks_like_key(text), text
+            assert key[4:20] not in shown(text)
+
+
+def test_shown_text_is_short_and_printable() -> None:
+    assert shown("a\x00\u200bb") == r"'a\x00\u200bb'"
+    assert len(shown("word " * 100)) < 70
+
+
+def test_the_nearest_word_is_found_whatever_the_case() -> None:
+    assert nearest("allowedip", ["AllowedIPs", "Address"]) == "did you mean AllowedIPs?"
+    assert nearest("qqq", ["AllowedIPs", "Address"]) == ""
+
+
+def test_parts_know_their_column() -> None:
+    text = Text(" a , bc,", "f", 3, 10)
+    assert [(part.text, part.column) for part in text.split(",")] == [("a", 11), ("bc", 15), ("", 18)]
+    assert text.strip() == Text("a , bc,", "f", 3, 11)
+
+
+def test_an_error_names_place_and_key() -> None:
+    error = Text("x", "f", 3, 10, "MTU").error("found 'x'", "write a number")
+    assert str(error) == "f:3:10: MTU: found 'x'"
+    assert error.remedy == "write a number"
