@@ -23,6 +23,15 @@ settings_file = click.option(
 
 json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+control_socket = click.option(
+    "--control-socket",
+    "control_path",
+    metavar="PATH",
+    envvar="WIRESOCK_PY_CONTROL",
+    type=click.Path(path_type=Path),
+    help="Where the running client is asked; only needed for a second one.",
+)
+
 
 def load_configs(files: Sequence[Path]) -> list[Config]:
     """Load every file. Raises ConfigError with the mistakes of all of them."""

@@ -5,9 +5,12 @@ from typing import Any
 import click
 
 from wiresock_py import __version__
+from wiresock_py.cli.apps import apps
 from wiresock_py.cli.check import check
 from wiresock_py.cli.explain import explain
 from wiresock_py.cli.keys import genkey, genpsk, pubkey
+from wiresock_py.cli.run import run
+from wiresock_py.cli.status import backends, reset, status
 from wiresock_py.errors import ConfigError, WiresockError
 
 
@@ -36,5 +39,5 @@ def main() -> None:
     """A WireGuard client without a virtual adapter: the tunnel for chosen apps and networks only."""
 
 
-for command in (check, explain, genkey, pubkey, genpsk):
+for command in (run, check, explain, status, apps, backends, reset, genkey, pubkey, genpsk):
     main.add_command(command)

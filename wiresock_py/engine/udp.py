@@ -55,6 +55,9 @@ class Endpoint(NamedTuple):
     """A link-local IPv6 address carries its interface: ``fe80::1%3``."""
     port: int
 
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
 
 class Received(NamedTuple):
     """What one receive brought: ``buffer[:size]`` is datagrams of *segment_size* bytes, the last perhaps shorter."""

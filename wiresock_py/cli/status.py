@@ -1,0 +1,68 @@
+"""status, backends, reset: what runs, what could, and what an earlier run left behind."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from wiresock_py.cli.options import control_socket, json_output
+from wiresock_py.errors import ControlError
+from wiresock_py.filters.registry import available, backend_class, default_name
+
+
+@click.command()
+@control_socket
+@json_output
+def status(control_path: Path | None, as_json: bool) -> None:
+    """Show the running client: its tunnels, traffic and drops.
+
+    Example: wiresock-py status --json
+    """
+    from wiresock_py.service.control import DEFAULT_PATH, ask
+    from wiresock_py.service.status import table
+
+    answer = ask(control_path or DEFAULT_PATH, {"command": "status"})
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    Console().print(table(answer))
+
+
+@click.command()
+@json_output
+def backends(as_json: bool) -> None:
+    """List the interception backends and why each can or cannot be used here.
+
+    Example: wiresock-py backends
+    """
+    reasons = available()
+    if as_json:
+        click.echo(json.dumps(reasons, indent=2))
+        return
+    usable = [name for name, reason in reasons.items() if reason is None]
+    default = default_name() if any(name != "memory" for name in usable) else ""
+    table = Table("backend", "here")
+    for name, reason in reasons.items():
+        table.add_row(name, reason or ("used by default" if name == default else "can be used"))
+    Console().print(table)
+
+
+@click.command()
+@click.option("--force", is_flag=True, help="Also while a client is running.")
+@control_socket
+def reset(force: bool, control_path: Path | None) -> None:
+    """Remove what a killed client left on this machine: its rules, and with them the block on its plan.
+
+    Example: wiresock-py reset
+    """
+    from wiresock_py.service.control import DEFAULT_PATH, is_served
+
+    path = control_path or DEFAULT_PATH
+    if is_served(path) and not force:
+        raise ControlError(f"a client is running: it answers on {path}", "stop it with Ctrl+C, or use --force")
+    removed = [line for name, reason in available().items() if reason is None for line in backend_class(name).reset()]
+    path.unlink(missing_ok=True)
+    for line in removed or ["nothing was left behind"]:
+        click.echo(line)

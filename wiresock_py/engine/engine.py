@@ -1,0 +1,156 @@
+"""The engine: threads and tables put together, started and stopped as one.
+
+    capture   Outbound.capture    batches from the backend, on their way
+    resolver  Outbound.resolve    owners of new flows, held packets
+    udp       Inbound.receive     datagrams of one link, to the stack (one thread a link)
+    tick      Engine.tick         every 100 ms: WireGuard's timers, expiry, the state of the tunnel
+
+No thread dies silently: what escapes one of them is reported once to ``on_failure`` and ends the engine's use.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from wiresock_py.crypto import Event, Tunnel
+from wiresock_py.datapath import FlowTable, abort
+from wiresock_py.engine.admission import Admission
+from wiresock_py.engine.answers import Answers
+from wiresock_py.engine.clock import now as clock
+from wiresock_py.engine.inbound import Inbound
+from wiresock_py.engine.links import Link
+from wiresock_py.engine.outbound import Outbound
+from wiresock_py.filters import Backend
+from wiresock_py.flow import Route
+from wiresock_py.owners import SocketOwners
+from wiresock_py.rules import Rules
+
+log = logging.getLogger(__name__)
+
+TICK = 0.1
+JOIN_TIMEOUT = 2.0
+
+OnEvent = Callable[[Link, Tunnel, Event], None]
+OnFailure = Callable[[BaseException], None]
+
+
+class Engine:
+    """The life of a packet, whole. Without links it holds the line: what belongs in a tunnel is dropped."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        backend: Backend,
+        owners: SocketOwners,
+        lock: threading.Lock,
+        links: Sequence[Link] = (),
+        *,
+        kill_switch: str = "app",
+        on_event: OnEvent = lambda *_: None,
+        on_failure: OnFailure = lambda *_: None,
+    ) -> None:
+        """*backend* is open before ``start`` and outlives ``stop``; *lock* is the one the links were made with."""
+        self._backend = backend
+        self._on_event = on_event
+        self._on_failure = on_failure
+        self.links = list(links)
+        self.lock = lock
+        self.flows = FlowTable()
+        self._answers = Answers(backend.send_to_stack)
+        admission = Admission(rules, self.flows, self.links, self.lock)
+        by_peer: dict[object, Link] = {peer: link for link in self.links for peer in link.peers}
+        self._outbound = Outbound(backend, self.flows, admission, owners, by_peer, self._answers, self.lock)
+        self._outbound.bypassing = kill_switch != "all"
+        self._inbound = [Inbound(backend, self.flows, link) for link in self.links]
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+        self._failed = False
+
+    def start(self) -> None:
+        """Serve the backend, and call every peer that has an endpoint."""
+        turns: list[tuple[str, Callable[[], None]]] = [
+            ("capture", self._outbound.capture),
+            ("resolver", self._outbound.resolve),
+            *((f"udp {inbound.link.name}", inbound.receive) for inbound in self._inbound),
+            ("tick", self._tick),
+        ]
+        self._threads = [threading.Thread(target=self._loop, args=(turn,), name=name) for name, turn in turns]
+        for thread in self._threads:
+            thread.daemon = True  # a stuck thread must not keep a dying process alive
+            thread.start()
+        for link in self.links:
+            link.connect(clock())
+
+    def _loop(self, turn: Callable[[], None]) -> None:
+        try:
+            while not self._stopping.is_set():
+                turn()
+        except BaseException as error:
+            if not self._failed and not self._stopping.is_set():
+                self._failed = True
+                log.exception("the %s thread failed", threading.current_thread().name)
+                self._on_failure(error)
+
+    def _tick(self) -> None:
+        if self._stopping.wait(TICK):
+            return
+        now = clock()
+        for link in self.links:
+            for peer, event in link.tick(now):
+                self._on_event(link, peer, event)
+        with self.lock:
+            self.flows.expire(now)
+        self._outbound.blocking = not self._outbound.bypassing and not self.is_up(now)
+
+    def is_up(self, now: float) -> bool:
+        """Whether every link has a peer with a session to send on."""
+        with self.lock:
+            return all(any(peer.sending_session(now) for peer in link.peers) for link in self.links)
+
+    def stop(self) -> None:
+        """Reset live tunnelled connections and end the threads, within a few seconds; the backend stays open."""
+        if self._stopping.is_set():
+            return
+        if self.links and self._threads:
+            self._reset_connections()
+        self._stopping.set()
+        self._outbound.stop()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(JOIN_TIMEOUT)
+
+    def _reset_connections(self) -> None:
+        """Tell both ends of every tunnelled connection that it is over: they would never hear of each other again."""
+        now = clock()
+        to_stack: list[list[bytes]] = []
+        to_peers: dict[Tunnel, list[bytes]] = {}
+        with self.lock:
+            for flow in self.flows:
+                resets = abort(flow) if flow.route is Route.TUNNEL and flow.is_established else None
+                if resets is not None and isinstance(flow.peer, Tunnel):
+                    to_stack.append([resets[0]])
+                    to_peers.setdefault(flow.peer, []).append(resets[1])
+        self._backend.send_to_stack(to_stack)
+        for link in self.links:
+            for peer in link.peers:
+                link.write(peer, to_peers.get(peer, []), now)
+
+    def close(self) -> None:
+        """Erase the keys and close the sockets of the links, after ``stop``."""
+        for link in self.links:
+            link.close()
+
+    def flow_counts(self) -> dict[str, int]:
+        """Live flows by route, in words."""
+        with self.lock:
+            routes = Counter(flow.route for flow in self.flows)
+        return {route.name.lower(): routes[route] for route in Route}
+
+    def counters(self) -> Counter[str]:
+        """Every drop and oddity by name, of all threads."""
+        total = Counter(self._outbound.statistics())
+        for inbound in self._inbound:
+            total.update(inbound.statistics())
+        total["answers_suppressed"] = self._answers.suppressed
+        return total

@@ -1,0 +1,100 @@
+"""Inbound: datagrams from the peers, opened, checked and handed to the host's stack. One thread a link.
+
+Delivered is only what belongs to a flow that a tunnel decision created. The data path delivers what it finds in the
+flow table; what it does not know comes here, and either turns out to belong to such a flow after all (an ICMP error
+about one, a fragment of one) or is dropped and counted. So a hostile server reaches no listener, and no service that
+trusts its neighbours.
+"""
+
+from collections import Counter
+from collections.abc import Hashable
+
+from wiresock_py.datapath import (
+    Flow,
+    FlowTable,
+    Fragments,
+    Header,
+    Opened,
+    PacketDrop,
+    parse,
+    parse_embedded,
+    translate_error,
+    translate_inbound,
+)
+from wiresock_py.engine.clock import now as clock
+from wiresock_py.engine.links import Link
+from wiresock_py.filters import MAX_PACKET, Backend, Buffer
+
+RECEIVE_TIMEOUT = 0.5
+UNSOLICITED = "inner_unsolicited"
+"""Counter of authentic packets that belong to no flow of ours."""
+
+
+class Inbound:
+    """The way in for one link; ``receive`` is one turn of its thread's loop."""
+
+    def __init__(self, backend: Backend, flows: FlowTable, link: Link) -> None:
+        self.link = link
+        self._backend = backend
+        self._flows = flows
+        self._fragments = Fragments()
+        self._buffer = memoryview(bytearray(MAX_PACKET + 1))
+        self._opened = Opened()
+        self.counters: Counter[str] = Counter()
+
+    def receive(self) -> None:
+        """Wait for datagrams and carry them through."""
+        received = self.link.socket.receive_into(self._buffer, RECEIVE_TIMEOUT)
+        if received is None:
+            return
+        now = clock()
+        opened = self._opened
+        self.link.open(self._buffer[: received.size], received.segment_size, received.source, self._flows, opened, now)
+        for session, packet in opened.slow:
+            opened.packets += self._inspect(session.peer, packet, now)
+        if opened.packets:
+            self._backend.send_to_stack(opened.packets)
+
+    def statistics(self) -> Counter[str]:
+        """Counters by name."""
+        total = self.counters.copy()
+        total.update(self._opened.drops)
+        total.update(self._fragments.drops)
+        return total
+
+    def _inspect(self, peer: Hashable, packet: bytes, now: float) -> list[list[Buffer]]:
+        """What may be delivered on account of an authentic packet of *peer* that the data path did not place."""
+        header = parse(packet)
+        if isinstance(header, PacketDrop):
+            self.counters[header] += 1
+            return []
+        if header.is_icmp_error:
+            return self._error(peer, packet, header)
+        flow = self._flow_of(peer, header)
+        if header.is_fragment:
+            with self.link.lock:
+                return [
+                    [translate_inbound(piece, its_header, its_flow, self._flows, now)]
+                    for piece, its_header, its_flow in self._fragments.follow(packet, header, flow, peer, now)
+                ]
+        if flow is None:
+            self.counters[UNSOLICITED] += 1
+            return []
+        with self.link.lock:
+            return [[translate_inbound(packet, header, flow, self._flows, now)]]
+
+    def _error(self, peer: Hashable, packet: bytes, header: Header) -> list[list[Buffer]]:
+        """An ICMP error is delivered if what it embeds is a packet that one of our flows sent to this peer."""
+        embedded = parse_embedded(packet, header)
+        flow = None if isinstance(embedded, PacketDrop) else self._flows.find_inner(embedded.five_tuple())
+        if flow is None or flow.peer is not peer:
+            self.counters[UNSOLICITED] += 1
+            return []
+        translated = translate_error(packet, header, flow, outbound=False)
+        return [[translated]] if translated is not None else []
+
+    def _flow_of(self, peer: Hashable, header: Header) -> Flow | None:
+        if header.is_later_fragment:
+            return None
+        flow = self._flows.find_inner(header.five_tuple(inbound=True))
+        return flow if flow is not None and flow.peer is peer else None

@@ -1,0 +1,208 @@
+"""One configuration at work: its WireGuard device, its UDP socket, and where its peers are.
+
+The engine's one lock guards devices, sessions and the flow table; it is held for a batch, never during a system call.
+Sockets are written outside it: WireGuard's replay window puts up with datagrams that overtake each other.
+"""
+
+import ipaddress
+import logging
+import threading
+import time
+from collections.abc import Iterable, Sequence
+
+from wiresock_py.config import Config, Peer
+from wiresock_py.crypto import Datagram, Device, Drop, Event, Stats, Tunnel
+from wiresock_py.datapath import DatagramBuffer, Flow, FlowTable, Opened, open_datagrams, seal, translate_batch
+from wiresock_py.engine.udp import Endpoint, UdpSocket
+from wiresock_py.errors import NetworkError
+from wiresock_py.filters import PacketBatch
+from wiresock_py.network import lookup
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MTU = 1420
+OVERHEAD = 80
+"""Bytes a datagram over IPv6 adds to an inner packet: 40 IPv6, 8 UDP, 16 header, 16 tag."""
+
+
+class Link:
+    """A tunnel as the user names it: one file, one private key, one UDP socket, some peers."""
+
+    def __init__(self, config: Config, adapter_mtu: int, mark: int, lock: threading.Lock) -> None:
+        """Resolves every endpoint and opens the socket. Raises NetworkError for a name or a port that fails."""
+        self.config = config
+        self.name = config.name
+        self.mtu = config.interface.mtu or min(DEFAULT_MTU, adapter_mtu - OVERHEAD)
+        self.lock = lock
+        """The engine's."""
+        self._mark = mark
+        self.addresses: dict[int, bytes] = {}
+        """The tunnel's own address by family (4, 6), packed: what inner packets carry as source."""
+        for interface in config.interface.addresses:
+            self.addresses.setdefault(interface.version, interface.ip.packed)
+        self.resolvers: dict[int, list[bytes]] = {4: [], 6: []}
+        """The tunnel's DNS servers by family, packed."""
+        for server in config.interface.dns:
+            self.resolvers[server.version].append(server.packed)
+        self.device = Device(config.interface.private_key, wall_clock=time.time_ns)
+        self.peers: list[Tunnel] = []
+        """In the order of the file."""
+        for peer in config.peers:
+            endpoint = None
+            if peer.endpoint is not None:
+                endpoint = self.resolve(peer.endpoint.host, peer.endpoint.port)
+            self.peers.append(
+                self.device.add_peer(
+                    peer.public_key,
+                    peer.allowed_ips,
+                    preshared_key=peer.preshared_key,
+                    persistent_keepalive=peer.persistent_keepalive,
+                    endpoint=endpoint,
+                    mtu=self.mtu,
+                )
+            )
+        try:
+            self.socket = UdpSocket(config.interface.listen_port, mark=mark)
+        except NetworkError as error:
+            raise NetworkError(f"{config.file}: {error}", error.remedy) from None
+
+    def resolve(self, host: str, port: int) -> Endpoint:
+        """Where *host* is now, asked outside the tunnel."""
+        try:
+            address = lookup(host, mark=self._mark)[0]
+        except NetworkError as error:
+            raise NetworkError(
+                f"{self.config.file}: the endpoint {host} does not resolve: {error}", error.remedy
+            ) from None
+        return Endpoint(str(address), port)
+
+    def configured(self, peer: Tunnel) -> Peer:
+        """What the file says of *peer*."""
+        return self.config.peers[self.peers.index(peer)]
+
+    def send(self, datagrams: Iterable[Datagram]) -> None:
+        """Send single datagrams: handshakes, keepalives, released packets."""
+        for data, endpoint in datagrams:
+            assert isinstance(endpoint, Endpoint)  # this class gives the core no others
+            self.socket.send_run(data, len(data), endpoint)
+
+    def transmit(
+        self,
+        peer: Tunnel,
+        batch: PacketBatch,
+        indices: Sequence[int],
+        flow: Sequence[Flow | None],
+        flows: FlowTable,
+        out: DatagramBuffer,
+        now: float,
+    ) -> list[int]:
+        """Send the packets *indices* of *batch* through the tunnel, or stage them until there is a session.
+
+        *flow* is the flow of each packet of the batch. Returns the indices of packets larger than the tunnel's MTU
+        that may not be cut. *out* belongs to the calling thread.
+        """
+        out.clear()
+        with self.lock:
+            session = peer.sending_session(now)
+            if session is None:
+                packets, oversized = translate_batch(batch, indices, flow, flows, self.mtu, now)
+                answers = peer.write(packets, now)
+            else:
+                oversized = seal(batch, indices, flow, flows, session, self.mtu, now, out)
+                answers = peer.sealed(now, out.packets, out.end, True) if out.packets else []
+            endpoint = peer.endpoint
+        if isinstance(endpoint, Endpoint):
+            for start, end, segment_size in out.runs:
+                self.socket.send_run(out.view[start:end], segment_size, endpoint)
+        self.send(answers)
+        return oversized
+
+    def write(self, peer: Tunnel, packets: Sequence[bytes], now: float) -> None:
+        """Send inner packets, translated already, through the tunnel."""
+        with self.lock:
+            datagrams = peer.write(packets, now)
+        self.send(datagrams)
+
+    def open(
+        self,
+        buffer: memoryview,
+        segment_size: int,
+        source: Endpoint,
+        flows: FlowTable,
+        out: Opened,
+        now: float,
+    ) -> None:
+        """Open received datagrams into *out*, answer what must be answered.
+
+        *buffer* is overwritten and belongs to *out* until its packets were handed on.
+        """
+        out.clear()
+        answers: list[Datagram] = []
+        with self.lock:
+            open_datagrams(buffer, segment_size, self.device.sessions, flows, now, out)
+            for session, packets, size, data_packets in out.received:
+                answers += session.peer.opened(session, source, packets, size, data_packets > 0, now)
+            for message in out.control:
+                answers += self.device.read(message, source, now).datagrams
+        self.send(answers)
+
+    def tick(self, now: float) -> list[tuple[Tunnel, Event]]:
+        """Run the timers; returns what happened since the last tick."""
+        with self.lock:
+            ticked = self.device.tick(now)
+        self.send(ticked.datagrams)
+        return ticked.events
+
+    def connect(self, now: float) -> None:
+        """Start the device, and a handshake with every peer that has an endpoint."""
+        with self.lock:
+            datagrams = self.device.up(now)
+        self.send(datagrams)
+        for peer in self.peers:
+            self.call(peer, now)
+
+    def call(self, peer: Tunnel, now: float) -> None:
+        """Start a handshake with *peer*, if it is known where it is."""
+        if peer.endpoint is not None:
+            with self.lock:
+                datagrams = peer.force_handshake(now)
+            self.send(datagrams)
+
+    def refresh_endpoint(self, peer: Tunnel) -> None:
+        """Ask again where the name of a peer that does not answer leads; may take seconds."""
+        configured = self.configured(peer).endpoint
+        if configured is None or _is_address(configured.host):
+            return
+        try:
+            endpoint = self.resolve(configured.host, configured.port)
+        except NetworkError as error:
+            log.debug("%s: %s", self.name, error)
+            return
+        if endpoint != peer.endpoint:
+            log.info("%s: %s is now at %s", self.name, configured.host, endpoint.address)
+            with self.lock:
+                peer.endpoint = endpoint
+
+    def stats(self, now: float) -> list[Stats]:
+        """The figures of each peer."""
+        with self.lock:
+            return [peer.stats(now) for peer in self.peers]
+
+    def drops(self) -> dict[Drop, int]:
+        """What was dropped before it was proven to be any peer's."""
+        with self.lock:
+            return dict(self.device.drops)
+
+    def close(self) -> None:
+        """Erase the keys and close the socket."""
+        with self.lock:
+            self.device.down()
+        self.socket.close()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

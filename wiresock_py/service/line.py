@@ -1,0 +1,34 @@
+"""Holding the line: the rules of a dead worker stand, and their queues are served without a tunnel.
+
+What belongs in the tunnel is dropped, everything else passes, by the same engine and the same rules as with a tunnel.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from wiresock_py.config import load_settings, parse
+from wiresock_py.engine import Engine
+from wiresock_py.filters.registry import create
+from wiresock_py.owners import SocketOwners
+from wiresock_py.rules import Rules
+from wiresock_py.service.options import RunOptions
+
+
+class Line:
+    """Serves the standing rules from construction on. Raises BackendError if the queues cannot be taken over."""
+
+    def __init__(self, configurations: Sequence[str], options: RunOptions) -> None:
+        """*configurations* are the tunnels' texts without keys, as the worker reported them."""
+        configs = [parse(text, file) for file, text in zip(options.files, configurations, strict=True)]
+        rules = Rules(configs, load_settings(Path(options.settings) if options.settings else None))
+        self._backend = create(options.backend)
+        self._backend.attach(rules.plan())
+        self._engine = Engine(rules, self._backend, SocketOwners(), threading.Lock(), kill_switch=options.kill_switch)
+        self._engine.start()
+
+    def release(self, *, restore: bool = False) -> None:
+        """Stop serving. The rules stay, so nothing of the plan passes until a worker serves them; with *restore* the
+        system is as it was."""
+        self._engine.stop()
+        self._backend.close(keep_blocking=not restore)

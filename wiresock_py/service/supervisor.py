@@ -1,0 +1,166 @@
+"""The supervisor: starts the worker, replaces it when it dies, and holds the line in between.
+
+It has no keys and no tunnel. While there is no worker the rules stand and nobody serves their queues, which drops
+everything in the plan; so the supervisor serves them itself, with the same engine and no tunnel: what belongs in the
+tunnel is dropped, the rest passes. If the supervisor is killed as well, the rules alone stand: the plan is blocked
+until ``wiresock-py reset`` or the next start.
+
+    worker waiting ──> "open" ──> serving ──> dies ──> line held ──> next worker waiting ──> line released ──> "open" …
+"""
+
+import dataclasses
+import logging
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from types import FrameType
+from typing import IO, Any
+
+from wiresock_py.errors import EXIT_FAILURE, WiresockError
+from wiresock_py.service import messages
+from wiresock_py.service.line import Line
+from wiresock_py.service.options import RunOptions
+
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT = 8.0
+"""Seconds a worker has to shut down before it is killed."""
+LONGEST_PAUSE = 8.0
+"""Workers that die before they serve are replaced after a pause that doubles up to this many seconds."""
+
+GONE = "gone"
+SIGNAL = "signal"
+
+
+class Supervisor:
+    """Runs workers until told to stop."""
+
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
+        # (worker's pid or signal number, message); SimpleQueue.put is reentrant, so signal handlers may use it
+        self._events: queue.SimpleQueue[tuple[int, dict[str, Any]]] = queue.SimpleQueue()
+        self._configurations: list[str] = []
+        self._line: Line | None = None
+        self._stopping = False
+        self._refused = 0
+
+    def run(self) -> int:
+        """Until a signal, or until the first worker says why it cannot work; returns the program's exit code."""
+        signals = [signal.SIGINT, signal.SIGTERM]
+        if sys.platform != "win32":
+            signals.append(signal.SIGHUP)
+        previous = {number: signal.signal(number, self._on_signal) for number in signals}
+        try:
+            return self._replace_workers()
+        finally:
+            if self._line is not None:
+                self._line.release(restore=True)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._events.put((number, {"kind": SIGNAL}))
+
+    def _replace_workers(self) -> int:
+        options = self._options
+        pause = 0.0
+        replacing = False
+        while True:
+            served, exit_code = self._run_worker(options)
+            if self._stopping:
+                return 0 if exit_code == 0 else EXIT_FAILURE
+            if not replacing and (self._refused or not served):
+                # the first worker told what is wrong, and left nothing in place that would have to be defended
+                return self._refused or EXIT_FAILURE
+            log.warning("the worker died (%s): apps of the tunnel wait, others go on", _cause_of_death(exit_code))
+            self._hold_line()
+            pause = 0.0 if served else min(LONGEST_PAUSE, pause * 2 or 0.5)
+            if self._stopped_within(pause):
+                return 0
+            replacing = True
+            # one that takes over a plan must not give it up because the server is slow to answer
+            options = dataclasses.replace(options, connect_timeout=0.0)
+
+    def _run_worker(self, options: RunOptions) -> tuple[bool, int]:
+        """One worker's life; returns whether it came to serve, and its exit code (negative: the signal)."""
+        command = [sys.executable, "-m", "wiresock_py.service.worker"]
+        # its own process group: Ctrl+C is the supervisor's to receive
+        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        threading.Thread(target=self._listen, args=(worker.pid, worker.stdout), daemon=True).start()
+        served = False
+        self._refused = 0
+        deadline: float | None = None
+        with worker:
+            _tell(worker.stdin, "start", options=dataclasses.asdict(options))
+            while True:
+                try:
+                    timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+                    sender, message = self._events.get(timeout=timeout)
+                except queue.Empty:
+                    log.error("the worker did not stop within %g s and is killed", STOP_TIMEOUT)
+                    worker.kill()
+                    deadline = None
+                    continue
+                kind = message["kind"]
+                if kind == SIGNAL:
+                    if not self._stopping:
+                        log.info("stopping (%s)", signal.Signals(sender).name)
+                        self._stopping = True
+                        deadline = time.monotonic() + STOP_TIMEOUT
+                        _tell(worker.stdin, "stop")
+                elif sender != worker.pid:
+                    continue  # the last words of a worker replaced since
+                elif kind == "waiting":
+                    self._configurations = message["configurations"]
+                    if self._line is not None:
+                        self._line.release()
+                        self._line = None
+                    _tell(worker.stdin, "open")
+                elif kind == "serving":
+                    served = True
+                elif kind == "refused":
+                    self._refused = int(message["exit_code"])
+                elif kind == GONE:
+                    return served, worker.wait()
+
+    def _listen(self, pid: int, stream: IO[bytes]) -> None:
+        while message := messages.receive(stream):
+            self._events.put((pid, message))
+        self._events.put((pid, {"kind": GONE}))
+
+    def _hold_line(self) -> None:
+        if self._line is not None or self._options.kill_switch == "off":
+            return
+        try:
+            self._line = Line(self._configurations, self._options)
+        except WiresockError as error:
+            # the rules stand without anybody serving them: closed, which is the safe side
+            log.error("the line cannot be held: %s; everything in the plan is blocked for now", error)
+
+    def _stopped_within(self, seconds: float) -> bool:
+        """Wait before the next attempt; True if a signal ends the program meanwhile."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                _, message = self._events.get(timeout=left)
+            except queue.Empty:
+                break
+            if message["kind"] == SIGNAL:
+                return True
+        return False
+
+
+def _tell(stream: IO[bytes], kind: str, **fields: Any) -> None:
+    try:
+        messages.send(stream, kind, **fields)
+    except OSError:
+        pass  # it died; its end of the pipe will say so
+
+
+def _cause_of_death(exit_code: int) -> str:
+    return signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"

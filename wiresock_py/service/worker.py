@@ -1,0 +1,207 @@
+"""The worker: has the keys, runs the engine, answers the control socket. Started by the supervisor, never by hand.
+
+    read files ─> resolve, open sockets ─> "waiting" ─> told "open" ─> rules in, "serving" ─> handshake ─> until "stop"
+
+It ends in one way for every reason: the engine is shut down (bounded in time), the rules go, the keys are erased. Only
+a worker that lost its supervisor leaves the plan blocked, unless the kill switch is off: nobody is left to replace it.
+"""
+
+import dataclasses
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+from wiresock_py.config import Config, format_config, load, load_settings
+from wiresock_py.crypto import Event, PrivateKey, Tunnel
+from wiresock_py.engine import Engine, Link
+from wiresock_py.engine.clock import now as clock
+from wiresock_py.errors import EXIT_FAILURE, NetworkError, WiresockError
+from wiresock_py.filters.registry import create
+from wiresock_py.network import adapter_mtu, default_adapters, has_route
+from wiresock_py.owners import SocketOwners
+from wiresock_py.rules import Rules
+from wiresock_py.service import messages
+from wiresock_py.service.control import DEFAULT_PATH, ControlServer
+from wiresock_py.service.options import RunOptions
+from wiresock_py.service.status import describe
+from wiresock_py.service.talk import say_error, set_up_logging
+
+log = logging.getLogger(__name__)
+
+Inbox = queue.SimpleQueue[dict[str, Any]]
+"""From the supervisor: its messages, and "orphaned" when it is gone. From the engine: "event" and "failed"."""
+
+FAMILIES = {4: (socket.AF_INET, "IPv4"), 6: (socket.AF_INET6, "IPv6")}
+
+
+class Worker:
+    """One worker's life. Making one does everything that can fail for a reason the user can mend, changing nothing."""
+
+    def __init__(self, options: RunOptions, inbox: Inbox, resources: ExitStack) -> None:
+        """What must be closed goes on *resources*, whatever becomes of the worker. Raises WiresockError."""
+        self._options = options
+        self._inbox = inbox
+        settings = load_settings(Path(options.settings) if options.settings else None)
+        self._configs = [load(Path(file)) for file in options.files]
+        for config in self._configs:
+            for notice in config.notices:
+                log.warning("%s%s", notice, f" ({notice.remedy})" if notice.remedy else "")
+        self._plan = Rules(self._configs, settings).plan()
+        self._backend = create(options.backend)
+        self._control = ControlServer(Path(options.control_socket or DEFAULT_PATH), self._answer)
+        resources.callback(self._control.close)
+        routes = default_adapters()
+        if not routes:
+            raise NetworkError(
+                "this host has no default route, so there is nothing to tunnel", "connect it to a network"
+            )
+        _warn_of_missing_routes(self._configs)
+        lock = threading.Lock()
+        self._links: list[Link] = []
+        for config in self._configs:
+            link = Link(config, adapter_mtu(routes[0].adapter), self._backend.mark, lock)
+            resources.callback(link.close)
+            self._links.append(link)
+        self._engine = Engine(
+            Rules(self._configs, settings),
+            self._backend,
+            SocketOwners(),
+            lock,
+            self._links,
+            kill_switch=options.kill_switch,
+            on_event=lambda link, peer, event: inbox.put({"kind": "event", "link": link, "peer": peer, "event": event}),
+            on_failure=lambda error: inbox.put({"kind": "failed", "error": error}),
+        )
+        self._answering: set[Tunnel] = set()
+        self._connected = False
+
+    def run(self) -> None:
+        """Wait for the queues, then serve until told to stop. Raises WiresockError if the tunnel does not come up."""
+        messages.send(sys.stdout.buffer, "waiting", configurations=[_without_keys(config) for config in self._configs])
+        if self._inbox.get()["kind"] != "open":
+            return
+        log.info("intercepting with the %s backend", self._backend.name)
+        self._backend.open(dataclasses.replace(self._plan, fail_open=self._options.kill_switch == "off"))
+        keep_blocking = False
+        try:
+            self._engine.start()
+            self._control.start()
+            messages.send(sys.stdout.buffer, "serving")
+            log.info("the rules are in place: from now on nothing of the tunnel's leaves outside it")
+            keep_blocking = self._serve() and self._options.kill_switch != "off"
+        finally:
+            self._engine.stop()
+            self._backend.close(keep_blocking=keep_blocking)
+
+    def _serve(self) -> bool:
+        """Until told to stop; True if there is nobody left who could."""
+        started = time.monotonic()
+        for link in self._links:
+            for peer in link.config.peers:
+                if peer.endpoint is not None:
+                    log.info("%s: calling %s", link.name, peer.endpoint)
+        timeout = self._options.connect_timeout
+        may_give_up = timeout > 0 and any(peer.endpoint for link in self._links for peer in link.peers)
+        while True:
+            waiting = may_give_up and not self._connected
+            try:
+                message = self._inbox.get(timeout=max(0.0, started + timeout - time.monotonic()) if waiting else None)
+            except queue.Empty:
+                raise self._unanswered(timeout) from None
+            match message["kind"]:
+                case "stop":
+                    return False
+                case "orphaned":
+                    log.error("the supervisor is gone, so this worker goes too")
+                    return True
+                case "failed":
+                    # an engine without one of its threads is replaced, not repaired; nothing may be tidied up first,
+                    # or the plan would be open until the supervisor holds the line
+                    os._exit(EXIT_FAILURE)
+                case "event":
+                    self._on_event(message["link"], message["peer"], message["event"])
+
+    def _unanswered(self, timeout: float) -> NetworkError:
+        endpoints = [str(peer.endpoint) for link in self._links for peer in link.config.peers if peer.endpoint]
+        return NetworkError(
+            f"no answer from {', '.join(endpoints)} within {timeout:g} s",
+            "is the server up and its UDP port open, is PublicKey its key, does it know yours (wiresock-py pubkey)? "
+            "--connect-timeout 0 keeps trying",
+        )
+
+    def _on_event(self, link: Link, peer: Tunnel, event: Event) -> None:
+        name = link.configured(peer).endpoint or peer.public_key
+        match event:
+            case Event.CONNECTED:
+                self._connected = True
+                if peer not in self._answering:
+                    self._answering.add(peer)
+                    rtt = peer.stats(clock()).handshake_rtt
+                    log.info("%s: handshake with %s done%s", link.name, name, f" in {rtt * 1000:.0f} ms" if rtt else "")
+            case Event.UNANSWERED:
+                log.debug("%s: %s does not answer", link.name, name)
+                link.refresh_endpoint(peer)
+            case Event.GONE:
+                self._answering.discard(peer)
+                log.warning("%s: %s does not answer; its apps wait until it does", link.name, name)
+                link.call(peer, clock())
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request.get("command") != "status":
+            return {"error": f"unknown command {request.get('command')!r}"}
+        return describe(self._engine, self._backend, self._options)
+
+
+def _without_keys(config: Config) -> str:
+    """The text of *config* with a private key of zeros and no preshared key: the same rules, for the supervisor."""
+    interface = dataclasses.replace(config.interface, private_key=PrivateKey(bytes(32)))
+    peers = tuple(dataclasses.replace(peer, preshared_key=None) for peer in config.peers)
+    return format_config(dataclasses.replace(config, interface=interface, peers=peers), secrets=True)
+
+
+def _warn_of_missing_routes(configs: Sequence[Config]) -> None:
+    for version, (family, name) in FAMILIES.items():
+        wanted = any(network.version == version for c in configs for peer in c.peers for network in peer.allowed_ips)
+        if wanted and not has_route(family):
+            log.warning("this host has no %s route: programs cannot send any, so none of it is tunnelled", name)
+
+
+def _listen(supervisor: IO[bytes], inbox: Inbox) -> None:
+    while message := messages.receive(supervisor):
+        inbox.put(message)
+    inbox.put({"kind": "orphaned"})
+
+
+def main() -> int:
+    # Ctrl+C is the supervisor's to handle; it tells us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # unbuffered: a thread that waits in a buffered reader holds a lock that the interpreter wants when it ends
+    supervisor = os.fdopen(0, "rb", buffering=0, closefd=False)
+    message = messages.receive(supervisor)
+    if message is None or message["kind"] != "start":
+        return EXIT_FAILURE
+    options = RunOptions(**{**message["options"], "files": tuple(message["options"]["files"])})
+    set_up_logging(options.log_level)
+    inbox: Inbox = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(supervisor, inbox), name="supervisor", daemon=True).start()
+    try:
+        with ExitStack() as resources:
+            Worker(options, inbox, resources).run()
+    except WiresockError as error:
+        say_error(error)
+        messages.send(sys.stdout.buffer, "refused", exit_code=error.exit_code)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
