@@ -66,13 +66,24 @@ class MemoryBackend:
         """None: it works everywhere."""
         return None
 
+    @classmethod
+    def reset(cls) -> list[str]:
+        """Nothing: what is in memory does not outlive its process."""
+        return []
+
     def open(self, plan: CapturePlan) -> None:
         """Start to capture by *plan*, which replaces one left standing by ``close(keep_blocking=True)``."""
         with self._changed:
-            if self._opened:
-                raise BackendError("the memory backend is open already")
-            self._opened = self._standing = True
+            self._start()
             self._take(plan)
+
+    def attach(self, plan: CapturePlan) -> None:
+        """Serve the plan left standing by ``close(keep_blocking=True)``; *plan* only if none stands."""
+        with self._changed:
+            standing = self._standing
+            self._start()
+            if not standing:
+                self._take(plan)
 
     def update(self, plan: CapturePlan) -> None:
         """Change the plan; bypassed flows are shown again."""
@@ -189,6 +200,11 @@ class MemoryBackend:
         """A packet arrives from the network: inbound is never captured."""
         with self._changed:
             self._put(self._to_stack, bytes(packet))
+
+    def _start(self) -> None:
+        if self._opened:
+            raise BackendError("the memory backend is open already")
+        self._opened = self._standing = True
 
     def _take(self, plan: CapturePlan) -> None:
         self._plan = plan

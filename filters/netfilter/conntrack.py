@@ -21,21 +21,18 @@ def forget(mark: int) -> int:
 
     Raises OSError where the kernel cannot tell (no nf_conntrack_netlink).
     """
-    count = 0
     mask = attribute(CTA_MARK_MASK, mark.to_bytes(4, "big"))
     with Netlink(NETLINK_NETFILTER) as kernel:
-        for family in (socket.AF_INET, socket.AF_INET6):
-            generic = struct.pack("!BBH", family, 0, 0)
-            found = kernel.dump(CT_GET, generic + attribute(CTA_MARK, mark.to_bytes(4, "big")) + mask)
-            changes: list[bytes] = []
-            for _kind, body in found:
-                parts = attributes(body, len(generic))
-                # Older kernels do not filter what they dump.
-                if int.from_bytes(parts.get(CTA_MARK, b""), "big") & mark and CTA_TUPLE_ORIG in parts:
-                    zone = attribute(CTA_ZONE, parts[CTA_ZONE]) if CTA_ZONE in parts else b""
-                    tuple_ = attribute(CTA_TUPLE_ORIG | NESTED, parts[CTA_TUPLE_ORIG])
-                    changes.append(body[:4] + tuple_ + zone + attribute(CTA_MARK, bytes(4)) + mask)
-            for start in range(0, len(changes), CHUNK):
-                kernel.ask(CT_NEW, changes[start : start + CHUNK], REQUEST | ACKNOWLEDGE)
-            count += len(changes)
-    return count
+        generic = struct.pack("!BBH", socket.AF_UNSPEC, 0, 0)
+        found = kernel.dump(CT_GET, generic + attribute(CTA_MARK, mark.to_bytes(4, "big")) + mask)
+        changes: list[bytes] = []
+        for _kind, body in found:
+            parts = attributes(body, len(generic))
+            # Older kernels do not filter what they dump.
+            if int.from_bytes(parts.get(CTA_MARK, b""), "big") & mark and CTA_TUPLE_ORIG in parts:
+                zone = attribute(CTA_ZONE, parts[CTA_ZONE]) if CTA_ZONE in parts else b""
+                tuple_ = attribute(CTA_TUPLE_ORIG | NESTED, parts[CTA_TUPLE_ORIG])
+                changes.append(body[: len(generic)] + tuple_ + zone + attribute(CTA_MARK, bytes(4)) + mask)
+        for start in range(0, len(changes), CHUNK):
+            kernel.ask(CT_NEW, changes[start : start + CHUNK], REQUEST | ACKNOWLEDGE)
+    return len(changes)

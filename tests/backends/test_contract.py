@@ -345,6 +345,28 @@ def test_close_can_leave_the_plan_blocked(world: World, version: int, fail_open:
     assert left(world) == [b"free"]
 
 
+@BOTH
+def test_attaching_serves_what_stands_and_keeps_bypassed_flows(world: World, version: int) -> None:
+    world.backend.open(INSIDE_PLAN)
+    port = world.send(b"one", INSIDE[version])
+    take(world, 1, Verdict.BYPASS)
+    world.backend.close(keep_blocking=True)
+    world.backend.attach(INSIDE_PLAN)
+    world.send(b"two", INSIDE[version], source_port=port)
+    world.send(b"other", INSIDE[version])
+    assert left(world) == [b"one", b"two"]
+    assert take(world, 1) == [b"other"]
+    world.backend.close()
+    world.send(b"free", INSIDE[version])
+    assert left(world) == [b"free"]
+
+
+def test_attaching_installs_where_nothing_stands(world: World) -> None:
+    world.backend.attach(INSIDE_PLAN)
+    world.send(b"secret", INSIDE[4])
+    assert take(world, 1) == [b"secret"]
+
+
 def test_close_may_be_repeated_and_serves_a_with_block(world: World) -> None:
     with closing(world.backend) as backend:
         backend.open(INSIDE_PLAN)
