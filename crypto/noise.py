@@ -44,6 +44,9 @@ class Keys(NamedTuple):
     sending: bytes
     receiving: bytes
 
+    def __repr__(self) -> str:
+        return "Keys(hidden)"
+
 
 class SymmetricState:
     """The running hash and chaining key (Noise 5.2). Every message mixes in what it carries and what it proves."""

@@ -87,8 +87,9 @@ class Timers:
         self.authentic_sent(now)
 
     def initiation_due(self, now: float, jitter: float) -> None:
-        """An initiation was sent, or would have been: try again later."""
-        self.arm(Timer.RETRY, max(now + REKEY_TIMEOUT, self.handshake_not_before) + jitter)
+        """An initiation was sent, or could not be: try again as soon as the next may leave."""
+        next_one = self.handshake_not_before if now < self.handshake_not_before else now + REKEY_TIMEOUT
+        self.arm(Timer.RETRY, next_one + jitter)
 
     def authentic_sent(self, now: float) -> None:
         self._deadlines[Timer.PASSIVE] = inf

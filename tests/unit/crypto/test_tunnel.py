@@ -1,0 +1,528 @@
+"""One peer: what is sent when. The exact moments are in the vectors (``timer_scenarios``, ``keypair_rotation``)."""
+
+import pytest
+
+from tests.support.peers import (
+    ALICE,
+    BOB,
+    CLIENT,
+    PACKET,
+    SERVER,
+    CountingRandom,
+    WallClock,
+    carry,
+    connect,
+    datagrams_of,
+    packets_of,
+    pair,
+)
+from wiresock_py.crypto.drops import Drop
+from wiresock_py.crypto.keys import PresharedKey
+from wiresock_py.crypto.results import Datagram, Event
+from wiresock_py.crypto.tunnel import STAGED_PACKETS, Tunnel
+
+ELSEWHERE = ("203.0.113.9", 9)
+
+
+def numbered(count: int) -> list[bytes]:
+    return [PACKET[:-2] + number.to_bytes(2, "big") for number in range(count)]
+
+
+def kinds(datagrams: list[Datagram]) -> list[int]:
+    return [datagram.data[0] for datagram in datagrams]
+
+
+@pytest.fixture
+def ends() -> tuple[Tunnel, Tunnel]:
+    client, server = pair()
+    connect(client, server)
+    return client, server
+
+
+# Sending and staging
+
+
+def test_packets_without_a_session_wait_and_leave_in_order_on_the_response() -> None:
+    client, server = pair()
+    packets = numbered(5)
+    sent = client.write(packets[:2], 0.0) + client.write(packets[2:], 0.1)
+    assert kinds(sent) == [1]
+    (response,) = server.read(sent[0].data, CLIENT, 0.2).datagrams
+    released = client.read(response.data, SERVER, 0.3).datagrams
+    assert packets_of(carry(released, server, CLIENT, 0.3)) == packets
+    assert client.stats(0.3).staged == 0
+
+
+def test_no_more_than_128_packets_wait_and_the_oldest_goes() -> None:
+    client, server = pair()
+    packets = numbered(200)
+    (initiation,) = client.write(packets, 0.0)
+    assert client.stats(0.0).staged == STAGED_PACKETS == 128
+    assert client.drops[Drop.STAGING_FULL] == 72
+    (response,) = server.read(initiation.data, CLIENT, 0.1).datagrams
+    released = client.read(response.data, SERVER, 0.1).datagrams
+    assert packets_of(carry(released, server, CLIENT, 0.1)) == packets[72:]
+
+
+def test_a_batch_of_any_size_leaves_at_once_on_a_session(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    packets = numbered(1000)
+    assert packets_of(carry(client.write(packets, 1.0), server, CLIENT, 1.0)) == packets
+
+
+def test_staged_packets_are_copies() -> None:
+    client, server = pair()
+    buffer = bytearray(PACKET)
+    (initiation,) = client.write([memoryview(buffer)], 0.0)
+    buffer[:] = bytes(len(buffer))
+    (response,) = server.read(initiation.data, CLIENT, 0.0).datagrams
+    assert packets_of(carry(client.read(response.data, SERVER, 0.0).datagrams, server, CLIENT, 0.0)) == [PACKET]
+
+
+def test_a_responder_sends_nothing_on_a_session_that_is_not_confirmed() -> None:
+    client, server = pair()
+    (initiation,) = client.force_handshake(0.0)
+    (response,) = server.read(initiation.data, CLIENT, 0.0).datagrams
+    assert server.sending_session(0.1) is None
+    assert server.write([PACKET], 0.1) == []
+    (confirmation,) = client.read(response.data, SERVER, 0.2).datagrams
+    released = server.read(confirmation.data, CLIENT, 0.3).datagrams
+    assert packets_of(carry(released, client, SERVER, 0.3)) == [PACKET]
+
+
+def test_garbage_on_the_new_index_confirms_nothing() -> None:
+    client, server = pair()
+    (initiation,) = client.force_handshake(0.0)
+    (response,) = server.read(initiation.data, CLIENT, 0.0).datagrams
+    (confirmation,) = client.read(response.data, SERVER, 0.2).datagrams
+    damaged = bytearray(confirmation.data)
+    damaged[-1] ^= 1
+    assert server.read(damaged, CLIENT, 0.3).drop is Drop.BAD_TAG
+    assert server.sending_session(0.3) is None
+
+
+def test_a_peer_without_an_endpoint_keeps_packets_until_it_is_heard_of() -> None:
+    client, server = pair()
+    assert server.write([PACKET], 0.0) == []
+    assert server.drops == {Drop.NO_ENDPOINT: 1}
+    (initiation,) = client.force_handshake(1.0)
+    (response,) = server.read(initiation.data, CLIENT, 1.0).datagrams
+    (confirmation,) = client.read(response.data, SERVER, 1.0).datagrams
+    released = server.read(confirmation.data, CLIENT, 1.0).datagrams
+    assert packets_of(carry(released, client, SERVER, 1.0)) == [PACKET]
+
+
+def test_an_endpoint_set_later_is_used_by_the_next_retry() -> None:
+    _, server = pair()
+    server.write([PACKET], 0.0)
+    server.endpoint = CLIENT
+    assert [datagram.endpoint for datagram in server.tick(5.4).datagrams] == [CLIENT]
+
+
+def test_a_session_that_lost_its_endpoint_seals_nothing(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, _ = ends
+    client.endpoint = None
+    assert client.sending_session(1.0) is None
+    assert client.write([PACKET], 1.0) == []
+
+
+def test_padding_stops_at_the_mtu(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, _ = ends
+    client.mtu = 1420
+    full = bytes.fromhex("45000000") + bytes(1416)
+    assert [len(datagram.data) for datagram in client.write([full, full[:1409], full[:1400]], 1.0)] == [
+        1452,
+        1452,
+        1440,
+    ]
+
+
+# Rekeying
+
+
+def test_data_goes_first_and_the_initiation_of_a_rekey_second(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, _ = ends
+    assert kinds(client.write(numbered(2), 119.9)) == [4, 4]
+    assert kinds(client.write(numbered(2), 120.0)) == [4, 4, 1]
+
+
+def test_both_ends_rekey_after_2_to_60_messages(ends: tuple[Tunnel, Tunnel]) -> None:
+    for end in ends:
+        assert end.slots.current is not None
+        end.slots.current.counter = 2**60 - 1
+        assert kinds(end.write([PACKET], 10.0)) == [4]  # the 2**60th message
+        assert kinds(end.write([PACKET], 10.0)) == [4, 1]
+
+
+def test_at_the_counter_limit_the_rest_of_a_batch_waits_for_the_next_session(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    assert client.slots.current is not None
+    client.slots.current.counter = 2**64 - 2**13 - 1 - 2
+    packets = numbered(5)
+    sent = client.write(packets, 10.0)
+    assert kinds(sent) == [4, 4, 1]
+    received = carry(sent, server, CLIENT, 10.0)
+    released = client.read(datagrams_of(received)[0].data, SERVER, 10.0).datagrams
+    received += carry(released, server, CLIENT, 10.0)
+    assert packets_of(received) == packets
+
+
+def test_staged_packets_beyond_the_counter_limit_wait_on(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, _ = ends
+    client.endpoint = None
+    client.write(numbered(5), 10.0)
+    assert client.slots.current is not None
+    client.slots.current.counter = 2**64 - 2**13 - 1 - 2
+    client.endpoint = SERVER
+    sent = client.tick(10.0).datagrams + client._flush(10.0)
+    assert kinds(sent) == [4, 4, 1]
+    assert client.stats(10.0).staged == 3
+
+
+def test_an_initiator_that_only_receives_rekeys_once_at_165_seconds(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    for now, expected in ((164.9, []), (165.0, [1]), (166.0, []), (175.0, [])):
+        (datagram,) = server.write([PACKET], now)
+        assert kinds(client.read(datagram.data, SERVER, now).datagrams) == expected
+
+
+def test_crossing_initiations_give_both_ends_a_session_at_once() -> None:
+    client, server = pair()
+    server.endpoint = CLIENT
+    (ours,) = client.force_handshake(0.0)
+    (theirs,) = server.force_handshake(0.0)
+    (our_response,) = client.read(theirs.data, SERVER, 0.1).datagrams
+    (their_response,) = server.read(ours.data, CLIENT, 0.1).datagrams
+    confirmations = client.read(their_response.data, SERVER, 0.2).datagrams
+    answers = server.read(our_response.data, CLIENT, 0.2).datagrams
+    assert [received.drop for received in carry(confirmations, server, CLIENT, 0.3)] == [None]
+    assert [received.drop for received in carry(answers, client, SERVER, 0.3)] == [None]
+    for sender, receiver, source in ((client, server, CLIENT), (server, client, SERVER)):
+        assert packets_of(carry(sender.write([PACKET], 0.4), receiver, source, 0.4)) == [PACKET]
+
+
+def test_a_retry_in_the_shadow_of_a_response_comes_later_not_never() -> None:
+    client, server = pair()
+    server.endpoint = CLIENT
+    client.write([PACKET], 0.0)
+    (theirs,) = server.force_handshake(4.0)
+    client.read(theirs.data, SERVER, 4.0)  # our response is lost; it also holds our retry back
+    assert client.tick(5.5).datagrams == []
+    retries = [now for now in (8.9, 9.4) if kinds(client.tick(now).datagrams) == [1]]
+    assert retries == [9.4]
+
+
+# Giving up
+
+
+def run(tunnel: Tunnel, start: float, until: float) -> tuple[list[float], list[Event]]:
+    """The times at which initiations left, and the events, with nobody answering."""
+    times, events = [], []
+    now = start
+    while True:
+        ticked = tunnel.tick(now)
+        times += [now] * len(ticked.datagrams)
+        events += [event for _, event in ticked.events]
+        if ticked.deadline > until:
+            return times, events
+        now = ticked.deadline
+
+
+def test_twenty_initiations_then_the_peer_is_gone_and_the_packets_with_it() -> None:
+    client, _ = pair()
+    client.write(numbered(3), 0.0)
+    times, events = run(client, 0.0, 120.0)
+    assert len(times) == 19
+    assert 90 <= times[-1] <= 19 * 5.334
+    assert events == [Event.UNANSWERED] * 19 + [Event.GONE]
+    assert client.stats(120.0).staged == 0
+    assert client.drops[Drop.GAVE_UP] == 3
+
+
+def test_traffic_after_giving_up_starts_over() -> None:
+    client, server = pair()
+    client.write([PACKET], 0.0)
+    run(client, 0.0, 120.0)
+    (initiation,) = client.write(numbered(1), 200.0)
+    (response,) = server.read(initiation.data, CLIENT, 200.0).datagrams
+    released = client.read(response.data, SERVER, 200.0).datagrams
+    assert packets_of(carry(released, server, CLIENT, 200.0)) == numbered(1)
+
+
+def test_a_handshake_given_up_is_erased_540_seconds_later() -> None:
+    client, server = pair()
+    (initiation,) = client.force_handshake(0.0)
+    times, _ = run(client, 0.0, 120.0)
+    assert client.local.pending
+    _, events = run(client, 120.0, times[-1] + 5.334 + 540.0)
+    assert events == [Event.ERASED]
+    assert not client.local.pending
+    (response,) = server.read(initiation.data, CLIENT, 800.0).datagrams
+    assert client.read(response.data, SERVER, 800.0).drop is Drop.UNKNOWN_HANDSHAKE
+
+
+def test_a_short_persistent_keepalive_never_stops_trying() -> None:
+    client, _ = pair(persistent_keepalive=2)
+    client.up(0.0)
+    times, _ = run(client, 0.0, 600.0)
+    gaps = [later - earlier for earlier, later in zip([0.0, *times], times, strict=False)]
+    assert len(times) > 80
+    assert all(5.0 <= gap < 8.0 for gap in gaps)
+
+
+def test_silence_forgets_the_way_and_says_so(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, _ = ends
+    client.tick(0.0)
+    client.write([PACKET], 20.0)
+    ticked = client.tick(35.4)
+    assert kinds(ticked.datagrams) == [1]
+    assert [event for _, event in ticked.events] == [Event.UNANSWERED]
+
+
+# Keepalives
+
+
+def test_turning_the_persistent_keepalive_on_sends_one_at_once(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, _ = ends
+    assert [len(datagram.data) for datagram in client.set_persistent_keepalive(25, 10.0)] == [32]
+    assert client.set_persistent_keepalive(30, 11.0) == []
+    client.set_persistent_keepalive(0, 12.0)
+    assert client.tick(100.0).datagrams == []
+
+
+def test_a_pending_keepalive_becomes_the_waiting_data() -> None:
+    client, server = pair()
+    (initiation,) = client.force_handshake(0.0)
+    (response,) = server.read(initiation.data, CLIENT, 0.0).datagrams
+    client.write([PACKET], 0.1)
+    assert [len(datagram.data) for datagram in client.read(response.data, SERVER, 0.2).datagrams] == [64]
+
+
+# Roaming
+
+
+def test_the_endpoint_follows_every_authentic_datagram(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    (data,) = client.write([PACKET], 1.0)
+    server.read(data.data, ELSEWHERE, 1.0)
+    assert server.endpoint == ELSEWHERE
+    (keepalive,) = client._keepalive(2.0)
+    server.read(keepalive.data, CLIENT, 2.0)
+    assert server.endpoint == CLIENT
+    (initiation,) = client.force_handshake(10.0)
+    received = server.read(initiation.data, ELSEWHERE, 10.0)
+    assert server.endpoint == received.datagrams[0].endpoint == ELSEWHERE
+    client.read(received.datagrams[0].data, ("198.51.100.99", 1), 10.0)
+    assert client.endpoint == ("198.51.100.99", 1)
+
+
+def test_the_endpoint_moves_between_families(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    (data,) = client.write([PACKET], 1.0)
+    server.read(data.data, ("2001:db8::7", 7, 0, 0), 1.0)
+    (answer,) = server.write([PACKET], 1.0)
+    assert answer.endpoint == ("2001:db8::7", 7, 0, 0)
+
+
+def test_replays_and_forgeries_move_no_endpoint(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    (data,) = client.write([PACKET], 1.0)
+    server.read(data.data, CLIENT, 1.0)
+    damaged = bytearray(data.data)
+    damaged[-1] ^= 1
+    for datagram in (data.data, damaged):
+        server.read(datagram, ELSEWHERE, 2.0)
+    assert server.endpoint == CLIENT
+
+
+# Clocks
+
+
+def test_a_clock_that_steps_back_stops_time_until_it_has_caught_up(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    (data,) = client.write([PACKET], 100.0)
+    server.read(data.data, CLIENT, 100.0)
+    assert client.tick(30.0).datagrams == []
+    assert kinds(client.write([PACKET], 20.0)) == [4]
+    assert client.stats(20.0).handshake_age == 100.0
+    assert server.tick(99.0).datagrams == []
+    assert kinds(server.tick(110.0).datagrams) == [4]
+
+
+def test_a_clock_that_jumps_ahead_is_time_that_passed(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, _ = ends
+    assert client.sending_session(1.0) is not None
+    assert client.sending_session(400.0) is None
+    assert kinds(client.write([PACKET], 400.0)) == [1]
+
+
+def test_handshakes_go_on_when_the_wall_clock_is_set_back() -> None:
+    wall = WallClock(step=0)
+    client = Tunnel(ALICE, BOB.public_key(), wall_clock=wall, random=CountingRandom(1), endpoint=SERVER)
+    _, server = pair()
+    for number in range(5):
+        now = number * 10.0
+        (initiation,) = client.force_handshake(now)
+        assert server.read(initiation.data, CLIENT, now).drop is None
+        wall.now -= 3600 * 10**9
+
+
+def test_our_own_stamps_may_be_carried_over_a_restart() -> None:
+    client, server = pair()
+    (initiation,) = client.force_handshake(0.0)
+    server.read(initiation.data, CLIENT, 0.0)
+    restarted = Tunnel(ALICE, BOB.public_key(), wall_clock=lambda: 0, random=CountingRandom(3), endpoint=SERVER)
+    restarted.stamps.last = client.stamps.last
+    (initiation,) = restarted.force_handshake(10.0)
+    assert server.read(initiation.data, CLIENT, 10.0).drop is None
+
+
+# Keys
+
+
+def test_a_preshared_key_must_be_the_same_at_both_ends() -> None:
+    client, server = pair(preshared_key=PresharedKey(b"p" * 32))
+    server.set_preshared_key(None)
+    (initiation,) = client.force_handshake(0.0)
+    (response,) = server.read(initiation.data, CLIENT, 0.0).datagrams
+    assert client.read(response.data, SERVER, 0.0).drop is Drop.BAD_HANDSHAKE
+    server.set_preshared_key(PresharedKey(b"p" * 32))
+    connect(client, server, 10.0)
+
+
+def test_a_changed_preshared_key_leaves_the_session_alone(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    client.set_preshared_key(PresharedKey(b"p" * 32))
+    assert packets_of(carry(client.write([PACKET], 1.0), server, CLIENT, 1.0)) == [PACKET]
+    (initiation,) = client.force_handshake(10.0)
+    (response,) = server.read(initiation.data, CLIENT, 10.0).datagrams
+    assert client.read(response.data, SERVER, 10.0).drop is Drop.BAD_HANDSHAKE
+
+
+def test_going_down_erases_keys_and_packets_and_keeps_the_way(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    session = client.slots.current
+    assert session is not None
+    sealer = session.sealer
+    (initiation,) = client.force_handshake(10.0)
+    pending = client._pending
+    assert pending is not None
+    client.write([PACKET], 200.0)
+    client.down()
+    assert session.sealer is not sealer
+    assert pending.ephemeral is None
+    assert client.slots.all() == []
+    assert not client.local.sessions
+    assert not client.local.pending
+    assert client.stats(200.0).staged == 0
+    assert client.endpoint == SERVER
+    assert client.timers.deadline == float("inf")
+    server.read(initiation.data, CLIENT, 10.0)
+    connect(client, server, 201.0)
+
+
+def test_sessions_that_left_their_slot_are_erased_and_their_index_freed(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    sessions = [client.slots.current]
+    for number in range(1, 4):
+        connect(client, server, number * 10.0)
+        sessions.append(client.slots.current)
+    for gone in sessions[:2]:
+        assert gone is not None
+        assert gone.local_index not in client.local.sessions
+        assert gone.counter == 2**64 - 2**13 - 1
+    assert len(client.local.sessions) == len(server.local.sessions) == 2
+
+
+def test_expired_keys_are_erased_without_waiting_for_the_end(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    session = client.slots.current
+    assert session is not None
+    opener = session.opener
+    connect(client, server, 100.0)
+    client.tick(180.0)
+    assert session.opener is not opener
+    assert len(client.local.sessions) == 1
+    client.tick(280.0)
+    assert not client.local.sessions
+
+
+# The data path's hooks
+
+
+def test_sealing_by_hand_and_reporting_it_is_as_good_as_writing(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    session = client.sending_session(120.0)
+    assert session is not None
+    datagrams = []
+    for packet in numbered(3):
+        out = bytearray(32 + len(packet))
+        session.seal_into(packet, out)
+        datagrams.append(Datagram(out, SERVER))
+    after = client.sealed(120.0, 3, 180, True)
+    assert kinds(after) == [1]
+    assert packets_of(carry(datagrams, server, CLIENT, 120.0)) == numbered(3)
+    assert client.tick(135.4).datagrams  # SILENCE was armed
+
+
+def test_opening_by_hand_and_reporting_it_is_as_good_as_reading() -> None:
+    client, server = pair()
+    (initiation,) = client.force_handshake(0.0)
+    (response,) = server.read(initiation.data, CLIENT, 0.0).datagrams
+    client.write([PACKET], 0.0)
+    (data,) = client.read(response.data, SERVER, 0.0).datagrams
+    server.write(numbered(2), 0.0)
+    session = server.local.sessions[int.from_bytes(data.data[4:8], "little")]
+    assert session.open_into(data.data, bytearray(100)) == 32
+    released = server.opened(session, ELSEWHERE, 1, len(data.data), True, 0.1)
+    assert server.endpoint == ELSEWHERE
+    assert packets_of(carry(released, client, SERVER, 0.1)) == numbered(2)
+    assert server.slots.current is session
+
+
+def test_no_session_to_send_on_at_its_age_or_counter_limit(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, _ = ends
+    session = client.sending_session(179.9)
+    assert session is not None
+    session.counter = 2**64 - 2**13 - 2
+    assert client.sending_session(179.9) is session
+    session.counter += 1
+    assert client.sending_session(179.9) is None
+    session.counter = 0
+    assert client.sending_session(180.0) is None
+
+
+# Figures
+
+
+def test_stats_count_udp_payloads_handshakes_included(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    carry(client.write(numbered(10), 1.0), server, CLIENT, 1.0)
+    ours, theirs = client.stats(2.0), server.stats(2.0)
+    assert (ours.tx_bytes, ours.rx_bytes) == (148 + 32 + 10 * 64, 92)
+    assert (theirs.rx_bytes, theirs.tx_bytes) == (ours.tx_bytes, ours.rx_bytes)
+    assert (ours.tx_packets, theirs.rx_packets) == (11, 11)
+    assert ours.handshake_age == 2.0
+
+
+def test_the_handshakes_round_trip_is_from_the_answered_initiation() -> None:
+    client, server = pair()
+    client.force_handshake(0.0)
+    (retry,) = client.tick(5.4).datagrams
+    (response,) = server.read(retry.data, CLIENT, 5.5).datagrams
+    client.read(response.data, SERVER, 5.65)
+    assert client.stats(6.0).handshake_rtt == pytest.approx(0.25)
+    assert server.stats(6.0).handshake_rtt is None
+
+
+def test_loss_is_estimated_from_the_counters_that_never_came(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    assert server.stats(1.0).loss == 0.0
+    sent = client.write(numbered(199), 1.0)
+    carry(sent[:50] + sent[100:], server, CLIENT, 1.0)
+    assert server.stats(1.0).loss == pytest.approx(50 / 200)
+
+
+def test_our_own_public_key_is_no_peer() -> None:
+    with pytest.raises(ValueError, match="own"):
+        Tunnel(ALICE, ALICE.public_key(), wall_clock=lambda: 0)
