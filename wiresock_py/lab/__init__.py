@@ -2,10 +2,12 @@
 
 from wiresock_py.lab.apps import App
 from wiresock_py.lab.capture import Capture, Frame, decode
-from wiresock_py.lab.lab import Lab
+from wiresock_py.lab.core_server import CoreServer
+from wiresock_py.lab.lab import ECHO_PORT, Lab
 from wiresock_py.lab.namespaces import LabError, Namespace, clean, leftovers, unavailable_reason
 from wiresock_py.lab.topology import (
     CLIENT,
+    CLIENT_OTHER,
     INNER_CLIENT,
     INNER_SERVER,
     INTERNET,
@@ -21,6 +23,8 @@ from wiresock_py.lab.wiresock import Client
 
 __all__ = [
     "CLIENT",
+    "CLIENT_OTHER",
+    "ECHO_PORT",
     "INNER_CLIENT",
     "INNER_SERVER",
     "INTERNET",
@@ -32,6 +36,7 @@ __all__ = [
     "App",
     "Capture",
     "Client",
+    "CoreServer",
     "Frame",
     "Host",
     "KeyPair",

@@ -80,7 +80,7 @@ class App:
         number = next(self._numbers)
         request = json.dumps({"id": number, "verb": verb, "arguments": arguments}) + "\n"
         pipe = self._process.popen.stdin
-        assert pipe is not None  # noqa: S101 - it was asked for
+        assert pipe is not None
         with self._lock:
             self._waiting[number] = future
             try:
@@ -105,7 +105,7 @@ class App:
 
     def _read(self) -> None:
         pipe = self._process.popen.stdout
-        assert pipe is not None  # noqa: S101 - it was asked for
+        assert pipe is not None
         for line in pipe:
             reply = json.loads(line)
             with self._lock:

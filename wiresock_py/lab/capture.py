@@ -27,6 +27,7 @@ SOL_PACKET, PACKET_STATISTICS, PACKET_AUXDATA = 263, 6, 8
 RECEIVE_BUFFER = 64 << 20
 HEAD = 256
 WIREGUARD_TYPES = {1: "initiation", 2: "response", 3: "cookie", 4: "data"}
+_HEADERS = {version: bytes(12) + ethertype.to_bytes(2, "big") for ethertype, version in ETHERTYPES.items()}
 _EXTENSION_HEADERS = {0, 43, 60}  # hop-by-hop, routing, destination options: (length + 1) * 8 bytes each
 
 
@@ -96,9 +97,10 @@ def _transport(data: bytes, protocol: int) -> tuple[tuple[int, int], bytes]:
 
 
 class Capture:
-    """Frames on one device of a namespace, in both directions, from ``with`` to its end."""
+    """Frames on one device of a namespace, in both directions, until its end. *tun*: the device is a TUN one."""
 
-    def __init__(self, namespace: Namespace, device: str, *, whole: bool = False) -> None:
+    def __init__(self, namespace: Namespace, device: str, *, whole: bool = False, tun: bool = False) -> None:
+        self._tun = tun
         self._length = 1 << 17 if whole else HEAD
         self._raw: list[tuple[bytes, float, int]] = []
         self._decoded: list[Frame] = []
@@ -181,4 +183,6 @@ class Capture:
                     when = seconds + nanoseconds * 1e-9 - offset
             if when > self._end:
                 return
+            if self._tun:  # packets without a link-layer header get one, so that there is one way to decode
+                data, size = _HEADERS.get(data[0] >> 4, b"") + data, size + 14
             self._raw.append((data, when, size))

@@ -23,13 +23,14 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from subprocess import PIPE
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import platformdirs
 
 from wiresock_py.lab import topology, wireguard
 from wiresock_py.lab.apps import App, install, script
 from wiresock_py.lab.capture import Capture
+from wiresock_py.lab.core_server import CoreServer
 from wiresock_py.lab.namespaces import SCRATCH, LabError, Namespace, Process, clean, unavailable_reason, unique_label
 from wiresock_py.lab.wiresock import Client
 
@@ -122,7 +123,19 @@ class Lab:
         client.start(settings, *addresses)
         return client
 
-    def start_client(self, *configs: str, options: tuple[str, ...] = (), wait: bool = True) -> Client:
+    def start_core_server(self, **options: Any) -> CoreServer:
+        """A server on our own core in ``server``; see :class:`CoreServer` for the options."""
+        server = CoreServer(self.server, **options)
+        self._parts.callback(server.stop)
+        return server
+
+    def start_client(
+        self,
+        *configs: str,
+        options: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        wait: bool = True,
+    ) -> Client:
         """Our own client in ``client``, with the given wg0.conf texts; waits until it says it is up."""
         number = next(self._numbers)
         files = []
@@ -131,7 +144,7 @@ class Lab:
             path.touch(mode=0o600)
             path.write_text(text)
             files.append(path)
-        client = Client(self.client, files, options, self._log("client", number))
+        client = Client(self.client, files, options, environment or {}, self._log("client", number))
         self._parts.callback(client.stop)
         if wait:
             client.wait_until_up()
@@ -150,13 +163,19 @@ class Lab:
         self._parts.callback(capture.stop)
         return capture
 
+    def capture_inner(self, server: wireguard.Server) -> Capture:
+        """A capture of what comes out of the tunnel, and goes into it, at the server."""
+        capture = Capture(self.server, server.wireguard.interface, tun=True)
+        self._parts.callback(capture.stop)
+        return capture
+
     def impair(self, **settings: object) -> dict[str, dict[str, int]]:
         """Change the impaired link (``up={"loss": 0.1}``); with nothing to change, its counters so far."""
         if self._link is None:
             raise LabError("the access link of this lab is a plain one", "make it with Lab(impairment={})")
         stdin, stdout = self._link.popen.stdin, self._link.popen.stdout
-        assert stdin is not None  # noqa: S101 - both were asked for
-        assert stdout is not None  # noqa: S101
+        assert stdin is not None
+        assert stdout is not None
         stdin.write(json.dumps(settings).encode() + b"\n")
         stdin.flush()
         counters: dict[str, dict[str, int]] = json.loads(stdout.readline())
@@ -219,7 +238,7 @@ class Lab:
             None, script(PYTHON, "link.py", *ends, json.dumps(dict(impairment))), "link", stdin=PIPE, stdout=PIPE
         )
         pipe = self._link.popen.stdout
-        assert pipe is not None  # noqa: S101 - it was asked for
+        assert pipe is not None
         if pipe.readline() != b"ready\n":
             raise LabError(f"the impaired link does not come up: {self._link.log()[-500:]}")
 

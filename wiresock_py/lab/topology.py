@@ -5,7 +5,7 @@
     ┌────────┐   access link    ┌──────────┐                          ┌───────────────┐
     │ client ├──────────────────┤   isp    ├──────────────────────────┤    server     │
     │  .100  │ eth0        lan0 │ .1 router│ srv0                eth0 │ .2  WireGuard │
-    │        │  ^capture, and   │ .1 DNS   │                          │ inner networks│
+    │  .101  │  ^capture, and   │ .1 DNS   │                          │ inner networks│
     └────────┘   impairment     │ .50 a LAN│                          │ 10.66.66.0/24 │
      apps and      are here     │    host  │                          │ fd42:42:42::  │
      our client                 └────┬─────┘                          └───────┬───────┘
@@ -53,6 +53,7 @@ def _host(v4: str, v6: str) -> Host:
 
 
 CLIENT = _host("192.168.1.100", "2001:db8:1::100")
+CLIENT_OTHER = _host("192.168.1.101", "2001:db8:1::101")  # a second address of the client, used where asked for
 ROUTER = _host("192.168.1.1", "2001:db8:1::1")  # also the isp's resolver
 LAN_HOST = _host("192.168.1.50", "2001:db8:1::50")
 SERVER = _host("198.51.100.2", "2001:db8:2::2")
@@ -145,8 +146,8 @@ def address_access_link(client: Namespace, isp: Namespace, *, mtu: int = 1500) -
     )
     client.ip(
         f"link set eth0 up mtu {mtu}",
-        f"address add {CLIENT.v4}/24 dev eth0",
-        f"address add {CLIENT.v6}/64 dev eth0 nodad",
+        *(f"address add {host.v4}/24 dev eth0" for host in (CLIENT, CLIENT_OTHER)),
+        *(f"address add {host.v6}/64 dev eth0 nodad" for host in (CLIENT_OTHER, CLIENT)),
         f"route add default via {ROUTER.v4}",
         f"route add default via {ROUTER.v6}",
     )

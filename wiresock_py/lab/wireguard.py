@@ -145,39 +145,12 @@ class WireGuard:
         (SOCKETS / f"{self.interface}.sock").unlink(missing_ok=True)
 
 
-class Server:
-    """The lab's WireGuard server: a :class:`WireGuard` with keys, peers, and configurations for its clients."""
+class Endpoint:
+    """A server as its clients' configurations name it: a public key and a port of the ``server`` host."""
 
-    def __init__(self, namespace: Namespace, executable: Path, interface: str, log: Path, port: int = PORT) -> None:
-        self.wireguard = WireGuard(namespace, executable, interface, log)
+    def __init__(self, port: int = PORT) -> None:
         self.keys = KeyPair.generate()
         self.port = port
-        self._peers: list[Peer] = []
-
-    def start(self) -> None:
-        """Start, or start again, with the peers added so far."""
-        addresses = [f"{INNER_SERVER.v4}/{INNER[0].split('/')[1]}", f"{INNER_SERVER.v6}/{INNER[1].split('/')[1]}"]
-        own = f"[Interface]\nPrivateKey = {self.keys.private}\nListenPort = {self.port}\n"
-        self.wireguard.start(own + "".join(map(_peer_section, self._peers)), *addresses)
-
-    def stop(self) -> None:
-        self.wireguard.stop()
-
-    def add_peer(self, *, preshared: bool = False, endpoint: str = "", keepalive: int = 0, number: int = 2) -> Peer:
-        """Make a client known, with its keys; *number* is the last part of its inner addresses."""
-        addresses = tuple(
-            f"{network.split('/')[0].removesuffix('0')}{number:{form}}{length}"
-            for network, form, length in ((INNER[0], "d", "/32"), (INNER[1], "x", "/128"))
-        )
-        secret = _text(os.urandom(32)) if preshared else ""
-        peer = Peer(KeyPair.generate(), addresses, secret, endpoint, keepalive)
-        self._peers.append(peer)
-        if self.wireguard.running:
-            self.wireguard.configure(_peer_section(peer), command="addconf")
-        return peer
-
-    def state(self, peer: Peer) -> PeerState:
-        return next(state for state in self.wireguard.peers() if state.public_key == peer.keys.public)
 
     def client_config(
         self,
@@ -226,6 +199,40 @@ class Server:
         if peer.endpoint:
             interface["ListenPort"] = peer.endpoint.rpartition(":")[2]
         return _section("Interface", interface) + _section("Peer", section)
+
+
+class Server(Endpoint):
+    """The lab's WireGuard server: a :class:`WireGuard` with keys, peers, and configurations for its clients."""
+
+    def __init__(self, namespace: Namespace, executable: Path, interface: str, log: Path, port: int = PORT) -> None:
+        super().__init__(port)
+        self.wireguard = WireGuard(namespace, executable, interface, log)
+        self._peers: list[Peer] = []
+
+    def start(self) -> None:
+        """Start, or start again, with the peers added so far."""
+        addresses = [f"{INNER_SERVER.v4}/{INNER[0].split('/')[1]}", f"{INNER_SERVER.v6}/{INNER[1].split('/')[1]}"]
+        own = f"[Interface]\nPrivateKey = {self.keys.private}\nListenPort = {self.port}\n"
+        self.wireguard.start(own + "".join(map(_peer_section, self._peers)), *addresses)
+
+    def stop(self) -> None:
+        self.wireguard.stop()
+
+    def add_peer(self, *, preshared: bool = False, endpoint: str = "", keepalive: int = 0, number: int = 2) -> Peer:
+        """Make a client known, with its keys; *number* is the last part of its inner addresses."""
+        addresses = tuple(
+            f"{network.split('/')[0].removesuffix('0')}{number:{form}}{length}"
+            for network, form, length in ((INNER[0], "d", "/32"), (INNER[1], "x", "/128"))
+        )
+        secret = _text(os.urandom(32)) if preshared else ""
+        peer = Peer(KeyPair.generate(), addresses, secret, endpoint, keepalive)
+        self._peers.append(peer)
+        if self.wireguard.running:
+            self.wireguard.configure(_peer_section(peer), command="addconf")
+        return peer
+
+    def state(self, peer: Peer) -> PeerState:
+        return next(state for state in self.wireguard.peers() if state.public_key == peer.keys.public)
 
 
 def _section(name: str, values: dict[str, str]) -> str:

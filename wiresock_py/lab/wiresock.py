@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,19 @@ STOP_TIMEOUT = 15.0
 class Client:
     """A running client. It is two processes: the supervisor, which is the one started, and the worker."""
 
-    def __init__(self, namespace: Namespace, files: Sequence[Path], options: Sequence[str], log: Path) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        files: Sequence[Path],
+        options: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+    ) -> None:
         self.namespace = namespace
         self._control = log.with_suffix(".sock")  # of its own: the file system is shared with other namespaces
         command = [str(executable()), "run", "--control-socket", str(self._control), *options, *map(str, files)]
-        self._process = Process(namespace.command(*command), log=log)
+        variables = [f"{name}={value}" for name, value in environment.items()]
+        self._process = Process(namespace.command("env", *variables, *command), log=log)
 
     @property
     def pid(self) -> int:

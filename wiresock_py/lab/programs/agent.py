@@ -37,11 +37,13 @@ received: dict[int, list[str]] = {}
 probe_runs: dict[str, ProbeRun] = {}
 
 
-def connect(address: str, port: int, timeout: float, kind: int = socket.SOCK_STREAM) -> socket.socket:
-    """A connected socket."""
+def connect(address: str, port: int, timeout: float, kind: int = socket.SOCK_STREAM, source: str = "") -> socket.socket:
+    """A connected socket, from the local address *source* if one is given."""
     sock = socket.socket(family_of(address), kind)
     sock.settimeout(timeout)
     try:
+        if source:
+            sock.bind((source, 0))
         sock.connect((address, port))
     except BaseException:
         sock.close()
@@ -63,17 +65,19 @@ def read_exactly(sock: socket.socket, size: int) -> bytes:
 
 
 def http_request(
-    method: str, url: str, timeout: float, body: bytes | None = None
+    method: str, url: str, timeout: float, body: bytes | None = None, source: str = ""
 ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
     parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
+    connection = http.client.HTTPConnection(
+        parts.hostname or "", parts.port or 80, timeout=timeout, source_address=(source, 0) if source else None
+    )
     connection.request(method, parts.path or "/", body=body)
     return connection, connection.getresponse()
 
 
-def http_get(url: str, timeout: float = 10.0) -> str:
+def http_get(url: str, source: str = "", timeout: float = 10.0) -> str:
     """The body of a small document."""
-    connection, response = http_request("GET", url, timeout)
+    connection, response = http_request("GET", url, timeout, source=source)
     try:
         return response.read().decode().strip()
     finally:
@@ -107,10 +111,17 @@ def upload(url: str, size: int, seed: int = 0, timeout: float = 60.0) -> dict[st
     return {"size": int(got), "intact": same, "seconds": time.monotonic() - started}
 
 
-def udp_echo(address: str, port: int, sizes: list[int], timeout: float = 3.0, dont_fragment: bool = False) -> list[int]:
+def udp_echo(
+    address: str,
+    port: int,
+    sizes: list[int],
+    source: str = "",
+    timeout: float = 3.0,
+    dont_fragment: bool = False,
+) -> list[int]:
     """Send one datagram of each size, one after the other's echo; the sizes that came back whole."""
     back = []
-    with connect(address, port, timeout, socket.SOCK_DGRAM) as sock:
+    with connect(address, port, timeout, socket.SOCK_DGRAM, source) as sock:
         if dont_fragment:
             set_dont_fragment(sock)
         for size in sizes:

@@ -172,7 +172,7 @@ class ProbeRun:
 
     def _progress(self, probe: Probe, events: int) -> None:
         sock = probe.sock
-        assert sock is not None  # noqa: S101 - registered with its socket
+        assert sock is not None
         try:
             if events & selectors.EVENT_WRITE:
                 if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
@@ -192,7 +192,7 @@ class ProbeRun:
 
     def _read_kept(self, kind: str) -> None:
         sock = self._kept[kind]
-        assert sock is not None  # noqa: S101 - a closed one is not registered
+        assert sock is not None
         try:
             data = sock.recv(65535)
         except BlockingIOError:
@@ -215,7 +215,7 @@ class ProbeRun:
 
     def _close_kept(self, kind: str, why: str) -> None:
         sock = self._kept[kind]
-        assert sock is not None  # noqa: S101 - it was just read
+        assert sock is not None
         self._selector.unregister(sock)
         sock.close()
         self._kept[kind] = None
@@ -223,7 +223,7 @@ class ProbeRun:
             probe.error = why
 
     def _drop(self, probe: Probe, error: int) -> None:
-        assert probe.sock is not None  # noqa: S101 - it has been registered
+        assert probe.sock is not None
         self._selector.unregister(probe.sock)
         probe.sock.close()
         if error:
