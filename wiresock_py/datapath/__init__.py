@@ -11,8 +11,8 @@ from wiresock_py.datapath.flows import Flow, FlowTable
 from wiresock_py.datapath.fragments import Fragments
 from wiresock_py.datapath.headers import Header, parse
 from wiresock_py.datapath.icmp import icmp_too_big, icmp_unreachable, parse_embedded, translate_error
-from wiresock_py.datapath.ip import fragment
-from wiresock_py.datapath.open import open_datagrams
+from wiresock_py.datapath.ip import fragment, fragment_at_source
+from wiresock_py.datapath.open import may_arrive, open_datagrams
 from wiresock_py.datapath.seal import seal, translate_batch
 from wiresock_py.datapath.tcp import abort, tcp_reset
 from wiresock_py.datapath.translate import translate_inbound
@@ -29,8 +29,10 @@ __all__ = [
     "abort",
     "classify",
     "fragment",
+    "fragment_at_source",
     "icmp_too_big",
     "icmp_unreachable",
+    "may_arrive",
     "open_datagrams",
     "parse",
     "parse_embedded",

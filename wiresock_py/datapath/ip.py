@@ -3,7 +3,16 @@
 import struct
 
 from wiresock_py.datapath.checksum import finish, word_sum
-from wiresock_py.datapath.headers import IPV4_HEADER, MORE_FRAGMENTS, Header
+from wiresock_py.datapath.headers import (
+    FRAGMENT,
+    FRAGMENT_HEADER,
+    HOP_BY_HOP,
+    IPV4_HEADER,
+    IPV6_HEADER,
+    MORE_FRAGMENTS,
+    ROUTING,
+    Header,
+)
 from wiresock_py.filters.base import Buffer
 
 TTL = 64  # RFC 1700's recommended default
@@ -13,6 +22,7 @@ _IPV6 = struct.Struct(">IHBB16s16s")
 _LENGTH = struct.Struct(">H")
 _CHECKSUM = struct.Struct(">H")
 _FRAGMENT = struct.Struct(">H")
+_IPV6_FRAGMENT = struct.Struct(">BBHI")
 
 _COPIED = 0x80  # an IPv4 option that every fragment repeats (RFC 791 section 3.1)
 
@@ -52,6 +62,28 @@ def fragment(packet: Buffer, header: Header, mtu: int) -> list[bytes]:
         _CHECKSUM.pack_into(head, 10, finish(word_sum(head)))
         fragments.append(bytes(head) + bytes(view[position:end]))
         position = end
+    return fragments
+
+
+def fragment_at_source(packet: Buffer, header: Header, mtu: int, identification: int) -> list[bytes]:
+    """Cut an IPv6 packet of this host into fragments of at most *mtu* bytes, as its sender may (RFC 8200 section 4.5).
+
+    The checksums of *packet* are complete; *identification* is not used for the same two addresses again soon. Empty
+    if it is a fragment already, or has headers that each fragment would have to repeat.
+    """
+    view = memoryview(packet)
+    next_header = view[6]
+    if header.is_fragment or next_header in (HOP_BY_HOP, ROUTING):
+        return []
+    room = (mtu - IPV6_HEADER - FRAGMENT_HEADER) & ~7
+    head = bytearray(view[:IPV6_HEADER])
+    head[6] = FRAGMENT
+    fragments = []
+    for position in range(IPV6_HEADER, header.length, room):
+        end = min(position + room, header.length)
+        _LENGTH.pack_into(head, 4, FRAGMENT_HEADER + end - position)
+        place = position - IPV6_HEADER | (end < header.length)
+        fragments.append(bytes(head) + _IPV6_FRAGMENT.pack(next_header, 0, place, identification) + view[position:end])
     return fragments
 
 

@@ -32,6 +32,8 @@ class Link:
         """Resolves every endpoint and opens the socket. Raises NetworkError for a name or a port that fails."""
         self.config = config
         self.name = config.name
+        self.adapter_mtu = adapter_mtu
+        """The MTU the host's stack believes in."""
         self.mtu = config.interface.mtu or min(DEFAULT_MTU, adapter_mtu - OVERHEAD)
         self.lock = lock
         """The engine's."""

@@ -4,6 +4,7 @@ The capture thread waits for nothing but packets. A packet of an unknown flow is
 finds the owner of its socket, the rules decide, and the copies go where the flow goes.
 """
 
+import secrets
 import socket
 import threading
 import time
@@ -20,6 +21,7 @@ from wiresock_py.datapath import (
     PacketDrop,
     classify,
     fragment,
+    fragment_at_source,
     parse,
     parse_embedded,
     translate_batch,
@@ -39,6 +41,7 @@ RECEIVE_TIMEOUT = 0.5
 OWNER_ATTEMPTS = 2
 """Look-ups before a socket counts as gone: it may change hands (fork, accept) while we look."""
 OWNER_PAUSE = 0.002
+IPV6_MINIMUM_MTU = 1280  # RFC 8200 section 5
 TCP_SYN, TCP_ACK = 0x02, 0x10
 # Answers to ICMP queries come from the stack itself; the query came in past us, so its answer goes out the same way.
 ICMP_REPLIES = frozenset({0, 14, 129})
@@ -150,13 +153,27 @@ class Outbound:
         if isinstance(header, PacketDrop):
             self.counters[header] += 1
             return
-        if header.dont_fragment and header.version == 4:
+        if header.dont_fragment and self._may_be_told(header, flow[index], link):
             self._answers.too_big(packet, link.mtu, now)
             return
         with self._lock:
             whole, _ = translate_batch(batch, [index], flow, self._flows, MAX_PACKET, now)
         for translated in whole:
             link.write(peer, _fragments(translated, link.mtu), now)
+
+    def _may_be_told(self, header: Header, flow: Flow | None, link: Link) -> bool:
+        """Whether a too-big answer is the right one to a packet that no router may fragment.
+
+        IPv4: always, the stack marks what it would fragment itself. IPv6 has no such mark, and the stack fragments
+        after we saw the packet: what is larger than the adapter's MTU is meant to be fragmented, the rest once it was
+        told of the tunnel's.
+        """
+        if header.version == 4 or flow is None:
+            return True
+        if header.length > link.adapter_mtu:
+            return False
+        told, flow.mtu = flow.mtu == link.mtu, link.mtu
+        return not told
 
     def _inspect(self, batch: PacketBatch, index: int, now: float) -> Verdict:
         """The verdict on a packet that has no flow yet, or is none of the plain kind."""
@@ -258,7 +275,8 @@ class Outbound:
 
     def _send_direct(self, batch: PacketBatch, flow: Sequence[Flow], adapter: int, now: float) -> None:
         """Send held packets as the stack would have: checksums completed, super-packets cut."""
-        mtu = adapter_mtu(socket.if_indextoname(adapter))
+        # IPv6: the path's MTU is known to the stack alone, and it refuses what is larger; the minimum always passes
+        mtu = IPV6_MINIMUM_MTU if flow[0].key.is_ipv6 else adapter_mtu(socket.if_indextoname(adapter))
         with self._lock:
             packets, oversized = translate_batch(batch, range(len(batch)), flow, self._flows, mtu, now)
             whole, _ = translate_batch(batch, oversized, flow, self._flows, MAX_PACKET, now)
@@ -289,5 +307,10 @@ def _flags(packet: bytes, header: Header) -> int:
 
 
 def _fragments(packet: bytes, mtu: int) -> list[bytes]:
+    """*packet*, of this host and with its checksums complete, cut to *mtu*; empty if it cannot be."""
     header = parse(packet)
-    return fragment(packet, header, mtu) if isinstance(header, Header) else []
+    if isinstance(header, PacketDrop):
+        return []
+    if header.version == 6:
+        return fragment_at_source(packet, header, mtu, secrets.randbits(32))
+    return fragment(packet, header._replace(dont_fragment=False), mtu)
