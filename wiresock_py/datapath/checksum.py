@@ -7,24 +7,26 @@ here is any integer of the right residue class; only :func:`finish` and :func:`a
 
 from wiresock_py.filters.base import Buffer
 
-# Folding the number before the division: 2.8 µs become 1.1 µs for 1400 bytes. Any multiple of 16 bits is a place to
-# fold at; these suit a full segment.
-_FOLDS = tuple((bits, (1 << bits) - 1) for bits in (5760, 2880, 1440))
-_FOLDED = 2 * _FOLDS[0][0]
+# Folding the number before the division makes 1.1 µs of 2.8 µs for 1400 bytes. Any multiple of 16 bits is a place to
+# fold at; these suit a full segment, and a smaller number passes through them unharmed.
+_FOLD1, _FOLD2, _FOLD3 = 5760, 2880, 1440
+_MASK1, _MASK2, _MASK3 = (1 << _FOLD1) - 1, (1 << _FOLD2) - 1, (1 << _FOLD3) - 1
+_from_bytes = int.from_bytes
+_SMALL, _LARGE = 1 << 2048, 1 << 2 * _FOLD1
 
 
 def word_sum(data: Buffer) -> int:
     """The sum of the big-endian words of *data*, an odd last byte padded with zero, modulo 65,535."""
-    value = int.from_bytes(data, "big")
-    length = len(data)
-    if length & 1:
+    value = _from_bytes(data, "big")
+    if len(data) & 1:
         value <<= 8
-    if length > 256:
-        while (bits := value.bit_length()) > _FOLDED:
-            half = (bits >> 5) << 4
+    if value >= _SMALL:
+        while value >= _LARGE:
+            half = value.bit_length() >> 5 << 4
             value = (value >> half) + (value & ((1 << half) - 1))
-        for bits, mask in _FOLDS:
-            value = (value >> bits) + (value & mask)
+        value = (value >> _FOLD1) + (value & _MASK1)
+        value = (value >> _FOLD2) + (value & _MASK2)
+        value = (value >> _FOLD3) + (value & _MASK3)
     return value % 65535
 
 

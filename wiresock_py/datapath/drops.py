@@ -25,5 +25,6 @@ class PacketDrop(StrEnum):
     REPLAYED = "datagram_replayed"
     # Authentic datagrams whose inner packet is refused.
     FOREIGN_SOURCE = "inner_foreign_source"  # the flow belongs to another peer
+    UNEXPECTED_SYN = "inner_unexpected_syn"  # the far end tries to open what this end has open, or had
     # Fragments.
     FRAGMENT_ORPHAN = "fragment_without_first"  # its first fragment never came, or belongs to no flow

@@ -260,7 +260,7 @@ class FlowTable:
             del inbound[flow.key.protocol][wire_key(flow.inner, outbound=False)]
 
     def track(self, flow: Flow, flags: int, *, outbound: bool) -> None:
-        """Note a TCP packet that carries SYN, FIN or RST. Call after ``last_out`` or ``last_in`` was set."""
+        """Note a TCP packet that carries SYN, FIN or RST."""
         was_established = flow.is_established
         if flags & RST_FLAG:
             flow.state |= RESET

@@ -19,6 +19,7 @@ UDP_HEADER = 8
 ICMP_HEADER = 8
 FRAGMENT_HEADER = 8
 
+UDP_LITE = 136
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
 EXTENSIONS = frozenset({HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION})
 # RFC 8200 section 4.1 recommends an order with at most seven extension headers.
@@ -34,6 +35,7 @@ ECHO_REPLIES = (0, 129)
 # ICMP messages that carry an identifier, by which query and answer belong together (RFC 5508 section 3)...
 ICMP_QUERIES = frozenset({0, 8, 13, 14, 15, 16, 17, 18})
 ICMPV6_QUERIES = frozenset({128, 129})
+ICMP_REQUESTS = frozenset({8, 13, 15, 17, 128})
 # ... and those that embed the packet they complain about.
 ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})
 ICMPV6_ERRORS = frozenset({1, 2, 3, 4})
@@ -97,12 +99,19 @@ class Header(NamedTuple):
 
     def five_tuple(self, *, inbound: bool = False) -> FiveTuple:
         """The flow it belongs to; *inbound* says that its destination is the local end."""
-        near, far = (self.source, self.source_port), (self.destination, self.destination_port)
+        near, far = self.source, self.destination
         if inbound:
             near, far = far, near
-        if self.is_icmp_query:  # one identifier for both directions
-            near, far = (near[0], self.source_port), (far[0], 0)
-        return FiveTuple(self.protocol, *near, *far)
+        if self.is_icmp_query:
+            # The identifier is the port of whoever asked. A query of the far end must not pass for a part of one of
+            # ours, not even with identifier 0.
+            asked_here = (self.icmp_type in ICMP_REQUESTS) is not inbound
+            ports = (self.source_port, 0) if asked_here else (0, self.source_port or 0xFFFF)
+        else:
+            ports = (self.source_port, self.destination_port)
+            if inbound:
+                ports = ports[::-1]
+        return FiveTuple(self.protocol, near, ports[0], far, ports[1])
 
 
 def parse(packet: Buffer, *, embedded: bool = False) -> Header | PacketDrop:
@@ -205,6 +214,8 @@ def _check_transport(
         queries = ICMP_QUERIES if protocol == ICMP else ICMPV6_QUERIES
         identifier = int.from_bytes(packet[start + 4 : start + 6], "big") if icmp_type in queries else 0
         return identifier, 0, icmp_type, 0, -1
+    if protocol == UDP_LITE and size < UDP_HEADER:
+        return PacketDrop.TOO_SHORT
     return 0, 0, -1, 0, -1
 
 

@@ -17,12 +17,14 @@ from wiresock_py.crypto.constants import (
 from wiresock_py.crypto.session import Session
 from wiresock_py.datapath.batch import Opened
 from wiresock_py.datapath.drops import PacketDrop
-from wiresock_py.datapath.flows import FIN_FLAG, RST_FLAG, SYN_FLAG, TCP, Flow, FlowTable
+from wiresock_py.datapath.flows import ACK_FLAG, FIN_FLAG, RST_FLAG, SYN_FLAG, SYN_OUT, TCP, Flow, FlowTable
 from wiresock_py.datapath.headers import ECHO_REPLIES, parse, plain
 from wiresock_py.datapath.merge import ACK, FLAGS, PUSH, TcpRun
 from wiresock_py.datapath.rewrite import rewrite
 from wiresock_py.datapath.tcp import clamp_mss, mss_limit
 from wiresock_py.filters.base import MAX_PACKET
+
+_STATE_FLAGS = SYN_FLAG | FIN_FLAG | RST_FLAG
 
 _TRANSPORT = struct.Struct("<IIQ")
 _NONCE = struct.Struct("<4xQ")
@@ -195,15 +197,18 @@ class _Inbound:
         if flow.peer is not session.peer:
             out.drops[PacketDrop.FOREIGN_SOURCE] += 1
             return
-        flow.last_in = self.now
-        flow.packets_in += 1
-        flow.bytes_in += end - start
         if protocol == TCP:
             if key in self.runs:
                 self._close(key)
             flags = view[transport + 13]
-            if flags & (SYN_FLAG | FIN_FLAG | RST_FLAG):
+            if flags & _STATE_FLAGS:
+                if not may_arrive(flow, flags):
+                    out.drops[PacketDrop.UNEXPECTED_SYN] += 1
+                    return
                 track_inbound(self.flows, flow, view, transport, flags)
+        flow.last_in = self.now
+        flow.packets_in += 1
+        flow.bytes_in += end - start
         rewrite(view, start, transport, protocol, flow.in_wire, flow.in_address_delta, flow.in_delta)
         out.packets.append([view[start:end]])
 
@@ -213,6 +218,14 @@ class _Inbound:
             self.out.drops[header] += 1
         else:
             self.out.slow.append((session, bytes(self.view[start : start + header.length])))
+
+
+def may_arrive(flow: Flow, flags: int) -> bool:
+    """Whether a TCP packet with *flags* may come in on *flow*: a far end that connects to us only while we connect to it.
+
+    A SYN at any other time could reach a listener that took over the port of a closed connection.
+    """
+    return flags & (SYN_FLAG | ACK_FLAG) != SYN_FLAG or flow.state == SYN_OUT
 
 
 def track_inbound(flows: FlowTable, flow: Flow, packet: bytearray | memoryview, transport: int, flags: int) -> None:

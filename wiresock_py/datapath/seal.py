@@ -189,7 +189,7 @@ class _Sealing:
         transport += body - start
         rewrite(view, body, transport, protocol, flow.out_wire, flow.out_address_delta, flow.out_delta)
         if self.batch.flags[i] & _PARTIAL:
-            complete(view, body, transport, body + size, protocol, flow.out_addresses_sum)
+            complete(view, transport, body + size, protocol, flow.out_addresses_sum)
         if is_syn:
             clamp_mss(view, transport, mss_limit(self.mtu, ipv6=view[body] >= 0x60))
         if padded > size:
