@@ -221,7 +221,7 @@ class _Inbound:
 
 
 def may_arrive(flow: Flow, flags: int) -> bool:
-    """Whether a TCP packet with *flags* may come in on *flow*: a far end that connects to us only while we connect to it.
+    """Whether a TCP packet with *flags* may come in on *flow*: a far end may connect only while we connect to it.
 
     A SYN at any other time could reach a listener that took over the port of a closed connection.
     """

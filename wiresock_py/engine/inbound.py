@@ -16,6 +16,7 @@ from wiresock_py.datapath import (
     Header,
     Opened,
     PacketDrop,
+    may_arrive,
     parse,
     parse_embedded,
     translate_error,
@@ -97,4 +98,4 @@ class Inbound:
         if header.is_later_fragment:
             return None
         flow = self._flows.find_inner(header.five_tuple(inbound=True))
-        return flow if flow is not None and flow.peer is peer else None
+        return flow if flow is not None and flow.peer is peer and may_arrive(flow, header.tcp_flags) else None
