@@ -2,14 +2,16 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from wiresock_py.errors import BackendError
-from wiresock_py.filters.netfilter.rules import JUMPS, removal, transaction
+from wiresock_py.filters.netfilter.rules import CHAIN, JUMPS, removal, transaction
 
 # Where distributions keep it; the PATH of users and services often has no sbin.
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -20,7 +22,6 @@ COMMAND_PATIENCE = 20
 ATTEMPTS = 3
 
 _OUR_CHAIN = re.compile(r"WIRESOCK(-[A-Z]+)?")
-_JUMP = re.compile(r"-A (\S+) .*-[jg] WIRESOCK(-[A-Z]+)?( |$)")
 
 Content = Sequence[tuple[str, Sequence[str]]]
 
@@ -65,9 +66,16 @@ def parse_save(text: str) -> Standing:
                 standing.rules.setdefault(table, []).append(line)
                 continue
             standing.first.setdefault(table, {}).setdefault(chain, line)
-            if _JUMP.match(line):
+            if _leads_to_ours(line):
                 standing.jumps.setdefault(table, []).append(line)
     return standing
+
+
+def _leads_to_ours(rule: str) -> bool:
+    """Whether a rule jumps or goes to one of our chains; the words of a quoted comment do not count."""
+    if CHAIN not in rule:
+        return False
+    return any(word in ("-j", "-g") and _OUR_CHAIN.fullmatch(target) for word, target in pairwise(shlex.split(rule)))
 
 
 class Iptables:
