@@ -23,7 +23,7 @@ from wiresock_py.engine.links import Link
 from wiresock_py.engine.outbound import Outbound
 from wiresock_py.filters import Backend
 from wiresock_py.flow import Route
-from wiresock_py.owners import SocketOwners
+from wiresock_py.owners import Owners
 from wiresock_py.rules import Rules
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Engine:
         self,
         rules: Rules,
         backend: Backend,
-        owners: SocketOwners,
+        owners: Owners,
         lock: threading.Lock,
         links: Sequence[Link] = (),
         *,

@@ -32,10 +32,11 @@ from wiresock_py.engine.answers import Answers
 from wiresock_py.engine.clock import now as clock
 from wiresock_py.engine.holding import HeldFlow, HeldPacket, Holding
 from wiresock_py.engine.links import Link
+from wiresock_py.errors import NetworkError
 from wiresock_py.filters import MAX_PACKET, Backend, PacketBatch, PacketFlag, Verdict
 from wiresock_py.flow import SYSTEM, App, Route
 from wiresock_py.network import adapter_mtu
-from wiresock_py.owners import SocketOwners
+from wiresock_py.owners import Owners
 
 RECEIVE_TIMEOUT = 0.5
 OWNER_ATTEMPTS = 2
@@ -55,7 +56,7 @@ class Outbound:
         backend: Backend,
         flows: FlowTable,
         admission: Admission,
-        owners: SocketOwners,
+        owners: Owners,
         links: Mapping[object, Link],
         answers: Answers,
         lock: threading.Lock,
@@ -276,13 +277,21 @@ class Outbound:
     def _send_direct(self, batch: PacketBatch, flow: Sequence[Flow], adapter: int, now: float) -> None:
         """Send held packets as the stack would have: checksums completed, super-packets cut."""
         # IPv6: the path's MTU is known to the stack alone, and it refuses what is larger; the minimum always passes
-        mtu = IPV6_MINIMUM_MTU if flow[0].key.is_ipv6 else adapter_mtu(socket.if_indextoname(adapter))
+        mtu = IPV6_MINIMUM_MTU if flow[0].key.is_ipv6 else _mtu(adapter)
         with self._lock:
             packets, oversized = translate_batch(batch, range(len(batch)), flow, self._flows, mtu, now)
             whole, _ = translate_batch(batch, oversized, flow, self._flows, MAX_PACKET, now)
         for packet in whole:
             packets += _fragments(packet, mtu)
         self._backend.send_to_network([[packet] for packet in packets], adapter)
+
+
+def _mtu(adapter: int) -> int:
+    """The adapter's MTU; one that every link can carry if it has gone meanwhile."""
+    try:
+        return adapter_mtu(socket.if_indextoname(adapter))
+    except (OSError, NetworkError):
+        return IPV6_MINIMUM_MTU
 
 
 def _packet(batch: PacketBatch, index: int) -> bytes:

@@ -1,0 +1,16 @@
+"""What the engine asks of an owner look-up; every system's own one offers it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from wiresock_py.flow import App, FiveTuple
+
+
+class Owners(Protocol):
+    """May be asked from any thread; never raises."""
+
+    def find(self, keys: Sequence[FiveTuple]) -> list[App | None]:
+        """The owner of each flow, None where no process has it (now)."""
+
+    def listening(self, protocol: int, address: bytes, port: int) -> bool:
+        """Whether a socket waits for strangers on this local end."""
