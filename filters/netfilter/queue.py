@@ -210,7 +210,10 @@ class Queue:
             datagram = opened.recv(LARGEST_MESSAGE)
             for kind, sequence, answer in messages(datagram):
                 if kind == ERROR and sequence == 1:
-                    if code := error_code(answer):
+                    code = error_code(answer)
+                    if code == errno.EPERM:  # the rights were proved by SO_RCVBUFFORCE: it belongs to another socket
+                        code = errno.EBUSY
+                    if code:
                         raise OSError(code, os.strerror(code))
                     return
                 if kind == PACKET and (packet := parse_packet(memoryview(datagram), 0, len(datagram))):

@@ -1,0 +1,44 @@
+"""Taking the BYPASS bit back from connections, on the real table."""
+
+import re
+import socket
+
+import pytest
+
+from tests.backends.namespaces import Namespace
+from wiresock_py.filters.netfilter.conntrack import CHUNK, forget
+
+pytestmark = pytest.mark.root
+
+BIT = 0x2000_0000
+
+
+@pytest.mark.parametrize("remote", ["203.0.113.1", "2001:db8::1"])
+def test_only_our_bit_is_cleared_and_only_where_it_is_set(namespaces: tuple[Namespace, Namespace], remote: str) -> None:
+    host, _wire = namespaces
+    program = "ip6tables" if ":" in remote else "iptables"
+    save = ("-j", "CONNMARK", "--save-mark")
+    host.run(program, "-t", "mangle", "-A", "POSTROUTING", *save)
+    with host.inside():
+        for mark in (BIT, BIT | 0x5, 0x5):
+            with socket.socket(socket.AF_INET6 if ":" in remote else socket.AF_INET, socket.SOCK_DGRAM) as app:
+                app.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+                app.sendto(b"x", (remote, 1000 + (mark & 0xF) + (100 if mark & BIT else 0)))
+        assert forget(BIT) == 2
+        assert forget(BIT) == 0
+    listed = host.run("conntrack", "-L", "-f", "ipv6" if ":" in remote else "ipv4")
+    marks = dict(re.findall(r"dport=(1\d\d\d).*?mark=(\d+)", listed))
+    assert marks == {"1100": "0", "1105": "5", "1005": "5"}
+
+
+def test_many_connections_are_cleared(namespaces: tuple[Namespace, Namespace]) -> None:
+    host, _wire = namespaces
+    host.run("iptables", "-t", "mangle", "-A", "POSTROUTING", "-j", "CONNMARK", "--save-mark")
+    count = 3 * CHUNK + 1
+    with host.inside():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as app:
+            app.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, BIT)
+            for port in range(1000, 1000 + count):
+                app.sendto(b"x", ("203.0.113.1", port))
+        assert forget(BIT) == count
+        assert forget(BIT) == 0
