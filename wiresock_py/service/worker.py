@@ -162,8 +162,8 @@ class Worker:
 
 
 def _without_keys(config: Config) -> str:
-    """The text of *config* with a private key of zeros and no preshared key: the same rules, for the supervisor."""
-    interface = dataclasses.replace(config.interface, private_key=PrivateKey(bytes(32)))
+    """The text of *config* with a key of nobody's and no preshared key: the same rules, for the supervisor."""
+    interface = dataclasses.replace(config.interface, private_key=PrivateKey.generate())
     peers = tuple(dataclasses.replace(peer, preshared_key=None) for peer in config.peers)
     return format_config(dataclasses.replace(config, interface=interface, peers=peers), secrets=True)
 
