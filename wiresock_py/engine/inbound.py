@@ -27,6 +27,8 @@ from wiresock_py.engine.links import Link
 from wiresock_py.filters import MAX_PACKET, Backend, Buffer
 
 RECEIVE_TIMEOUT = 0.5
+RECEIVE_BUFFER = 3 * MAX_PACKET
+"""Room for one receive, and for as much again of what waits behind it."""
 UNSOLICITED = "inner_unsolicited"
 """Counter of authentic packets that belong to no flow of ours."""
 
@@ -39,7 +41,7 @@ class Inbound:
         self._backend = backend
         self._flows = flows
         self._fragments = Fragments()
-        self._buffer = memoryview(bytearray(MAX_PACKET + 1))
+        self._buffer = memoryview(bytearray(RECEIVE_BUFFER))
         self._opened = Opened()
         self.counters: Counter[str] = Counter()
 

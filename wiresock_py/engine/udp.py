@@ -84,6 +84,8 @@ class UdpSocket:
         # both the path's MTU and the adapter may change for the better.
         self._refused_size = MAX_DATAGRAM
         self._patience = 0
+        self._ahead: tuple[bytes, Received] | None = None
+        """A datagram read already that did not fit to the ones before it."""
         self._closed = False
         self._receiving = threading.Lock()
         self._configure(mark)
@@ -154,17 +156,47 @@ class UdpSocket:
         return 1
 
     def receive_into(self, buffer: memoryview, timeout: float) -> Received | None:
-        """The next datagrams, at most 65,535 bytes; None after *timeout* seconds without, or once closed."""
+        """The next datagrams; None after *timeout* seconds without, or once closed.
+
+        *buffer* has room for 65,535 bytes; what is beyond that lets single datagrams of one size and source
+        that wait already come together, as if the kernel had merged them: senders without UDP_SEGMENT, and adapters
+        without GRO, are as common as those with.
+        """
         with self._receiving:
             if self._closed:
                 return None
-            if found := self._receive(buffer):
+            found = self._take_ahead(buffer) or self._receive(buffer)
+            if not found:
+                if sys.platform == "linux":
+                    self._poll.poll(timeout * 1000)
+                else:
+                    select.select((self._socket,), (), (), timeout)
+                found = None if self._closed else self._receive(buffer)
+            if not found or found.segment_size != found.size:
                 return found
-            if sys.platform == "linux":
-                self._poll.poll(timeout * 1000)
-            else:
-                select.select((self._socket,), (), (), timeout)
-            return None if self._closed else self._receive(buffer)
+            return self._gather(buffer, found)
+
+    def _gather(self, buffer: memoryview, first: Received) -> Received:
+        """Put datagrams like the *first* behind it; the one that ends the run, if it is unlike them, waits aside."""
+        size, total = first.size, first.size
+        while len(buffer) - total >= MAX_DATAGRAM and (following := self._receive(buffer[total:])):
+            single = following.segment_size == following.size
+            alike = following.segment_size == size or (single and following.size < size)
+            if following.source != first.source or not alike:
+                self._ahead = (bytes(buffer[total : total + following.size]), following)
+                break
+            total += following.size
+            if following.segment_size != size or following.size % size:
+                break
+        return Received(total, size, first.source)
+
+    def _take_ahead(self, buffer: memoryview) -> Received | None:
+        if self._ahead is None:
+            return None
+        data, received = self._ahead
+        self._ahead = None
+        buffer[: len(data)] = data
+        return received
 
     def _receive(self, buffer: memoryview) -> Received | None:
         try:

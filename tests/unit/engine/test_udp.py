@@ -103,6 +103,46 @@ def test_a_chosen_port_is_the_one_bound() -> None:
         opened.close()
 
 
+def gathered(plain: list[tuple[bytes, socket.socket]], receiver: UdpSocket) -> list[tuple[bytes, int]]:
+    """What a roomy receiver makes of datagrams that wait already: (bytes, segment size) of each receive."""
+    for data, sending in plain:
+        sending.sendto(data, ("127.0.0.1", receiver.port))
+    buffer = memoryview(bytearray(3 * 65_535))
+    found = []
+    while received := receiver.receive_into(buffer, 0.05):
+        found.append((bytes(buffer[: received.size]), received.segment_size))
+    return found
+
+
+def test_waiting_datagrams_of_one_size_come_together_with_a_shorter_last(receiver: UdpSocket) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        data = [bytes([number]) * 1000 for number in range(5)] + [b"x" * 10, b"y" * 10]
+        assert gathered([(each, one) for each in data], receiver) == [
+            (b"".join(data[:6]), 1000),
+            (data[6], 10),
+        ]
+
+
+def test_waiting_datagrams_of_two_sources_stay_apart(receiver: UdpSocket) -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+    ):
+        assert gathered([(b"a" * 100, one), (b"b" * 100, other), (b"c" * 100, one)], receiver) == [
+            (b"a" * 100, 100),
+            (b"b" * 100, 100),
+            (b"c" * 100, 100),
+        ]
+
+
+def test_a_larger_datagram_begins_anew(receiver: UdpSocket) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        assert gathered([(b"a" * 100, one), (b"b" * 200, one), (b"c" * 200, one)], receiver) == [
+            (b"a" * 100, 100),
+            (b"b" * 200 + b"c" * 200, 200),
+        ]
+
+
 def test_nothing_within_the_timeout_is_none(receiver: UdpSocket) -> None:
     assert receiver.receive_into(memoryview(bytearray(100)), 0.0) is None
 
