@@ -85,7 +85,7 @@ def test_ipv4_endpoints_are_never_written_as_mapped_addresses(sender: UdpSocket,
 
 def test_a_port_in_use_is_named_with_a_remedy() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.bind(("0.0.0.0", 0))  # noqa: S104 - whatever interface, the port is what counts
+        other.bind(("0.0.0.0", 0))
         port = other.getsockname()[1]
         with pytest.raises(NetworkError, match=f"UDP port {port} is in use") as caught:
             UdpSocket(port)
@@ -141,6 +141,17 @@ def test_a_larger_datagram_begins_anew(receiver: UdpSocket) -> None:
             (b"a" * 100, 100),
             (b"b" * 200 + b"c" * 200, 200),
         ]
+
+
+def test_empty_datagrams_come_one_by_one(receiver: UdpSocket) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+        for data in (b"", b"", b"x", b"", b""):
+            plain.sendto(data, ("127.0.0.1", receiver.port))
+    buffer = memoryview(bytearray(3 * 65_535))
+    sizes = []
+    while (received := receiver.receive_into(buffer, 0.1)) is not None:
+        sizes.append(received.size)
+    assert sizes == [0, 0, 1, 0]  # the empty one behind "x" is its shorter last
 
 
 def test_nothing_within_the_timeout_is_none(receiver: UdpSocket) -> None:
