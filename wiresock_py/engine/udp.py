@@ -172,8 +172,8 @@ class UdpSocket:
                 else:
                     select.select((self._socket,), (), (), timeout)
                 found = None if self._closed else self._receive(buffer)
-            if not found or found.segment_size != found.size:
-                return found
+            if not found or not found.size or found.segment_size != found.size:
+                return found  # an empty datagram has nothing that could follow it
             return self._gather(buffer, found)
 
     def _gather(self, buffer: memoryview, first: Received) -> Received:
