@@ -16,13 +16,13 @@ from wiresock_py.rules import Explanation, Rules
 
 _PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "icmp": socket.IPPROTO_ICMP}
 _HTTPS = 443
-_WITH_PORT = re.compile(r"(?:(?P<v4>[0-9.]+)|\[(?P<v6>[0-9A-Fa-f:.]+)\]):(?P<port>[0-9]{1,5})")
+_TARGET = re.compile(r"(?:(?P<v4>[0-9.]+)|\[(?P<v6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?")
 
 
 def _read_target(_: click.Context, __: click.Parameter, text: str) -> tuple[IPv4Address | IPv6Address, int]:
     """``1.2.3.4``, ``1.2.3.4:53``, ``2001:db8::1`` or ``[2001:db8::1]:53``."""
-    match = _WITH_PORT.fullmatch(text)
-    host, port = (match["v4"] or match["v6"], int(match["port"])) if match else (text.strip("[]"), _HTTPS)
+    match = _TARGET.fullmatch(text)
+    host, port = (match["v4"] or match["v6"], int(match["port"] or _HTTPS)) if match else (text, _HTTPS)
     try:
         address = ip_address(host)
     except ValueError:

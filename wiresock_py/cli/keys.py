@@ -54,5 +54,5 @@ def _warn_if_others_can_read() -> None:
     except (OSError, ValueError):  # no file behind stdout
         return
     if os.name == "posix" and stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        click.secho("warning: the key goes to a file that other users may read", fg="yellow", err=True)
-        click.echo("         run umask 077 first", err=True)
+        warning = click.style("warning:", fg="yellow")
+        click.echo(f"{warning} the key goes to a file that other users may read (run umask 077 first)", err=True)

@@ -52,6 +52,5 @@ def tell_notices(configs: Iterable[Config]) -> None:
     """Tell on stderr what the files make one wonder about."""
     for config in configs:
         for notice in config.notices:
-            click.secho(f"warning: {notice}", fg="yellow", err=True)
-            if notice.remedy:
-                click.echo(f"         {notice.remedy}", err=True)
+            remedy = f" ({notice.remedy})" if notice.remedy else ""
+            click.echo(f"{click.style('warning:', fg='yellow')} {notice}{remedy}", err=True)

@@ -26,11 +26,10 @@ class Program(click.Group):
 
 
 def report_error(error: WiresockError) -> None:
-    """Tell an error, and the others found with it, on stderr: what and where, then the remedy."""
+    """Tell an error, and the others found with it, on stderr: a line each, what and where, and the remedy."""
     for each in (error, *(error.others if isinstance(error, ConfigError) else ())):
-        click.secho(f"error: {each}", fg="red", err=True)
-        if each.remedy:
-            click.echo(f"       {each.remedy}", err=True)
+        remedy = f" ({each.remedy})" if each.remedy else ""
+        click.echo(f"{click.style('error:', fg='red')} {each}{remedy}", err=True)
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

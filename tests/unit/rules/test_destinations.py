@@ -107,6 +107,11 @@ def test_all_of_a_family_may_be_split_between_peers() -> None:
     assert routes(both, "2001:db8::1") == [(BLOCK, 0), (BLOCK, 1)]
 
 
+def test_only_peers_of_the_family_that_is_taken_block_the_other() -> None:
+    both = tunnel("AllowedIPs = fd00::/8", "AllowedIPs = 0.0.0.0/0", interface="Address = 10.0.0.2")
+    assert routes(both, "2001:db8::1") == [(BLOCK, 1)]
+
+
 def test_dns_goes_to_the_peer_that_the_server_is_behind_whatever_the_destination() -> None:
     both = tunnel("AllowedIPs = 10.1.0.0/16", "AllowedIPs = 10.2.0.0/16", interface=f"{BOTH}\nDNS = 10.2.0.53")
     for to in ("8.8.8.8", "127.0.0.53", "10.1.0.1"):
@@ -127,6 +132,13 @@ def test_the_lists_of_every_peer_say_whose_dns_is_the_tunnels() -> None:
         tunnel("AllowedIPs = 10.1.0.0/16\nAllowedApps = a", "AllowedIPs = 10.2.0.0/16", interface=dns), "8.8.8.8", 53
     )
     assert [finding.lists.everyone for finding in open_to_all if finding.lists] == [True]
+
+
+def test_a_peer_that_nothing_is_routed_to_has_no_say_in_dns() -> None:
+    dns = f"{BOTH}\nDNS = 10.1.0.53"
+    (finding,) = findings(tunnel("AllowedIPs = 10.1.0.0/16\nAllowedApps = a", "", interface=dns), "8.8.8.8", 53)
+    assert finding.lists is not None
+    assert not finding.lists.everyone
 
 
 def test_a_query_to_a_resolver_of_a_family_without_a_server_is_blocked() -> None:

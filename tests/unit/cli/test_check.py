@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.support.configs import EVERYTHING, PRESHARED_KEY, PRIVATE_KEY, PUBLIC_KEY, conf
+from wiresock_py.cli import main
+
+PEER = f"""PresharedKey = {PRESHARED_KEY}
+Endpoint = vpn.example.net:51820
+{EVERYTHING}
+DisallowedIPs = 192.168.1.0/24
+AllowedApps = @web"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    config, settings = tmp_path / "wg0.conf", tmp_path / "settings.yaml"
+    config.write_text(conf(PEER, interface="Address = 10.66.66.2/32, fd00::2\nDNS = 1.1.1.1\nTable = off"))
+    config.chmod(0o600)
+    settings.write_text("app_groups: {web: [chrome]}")
+    return [str(config), "--settings", str(settings)]
+
+
+def test_a_right_file_is_summed_up_on_stdout_and_noticed_on_stderr(files: list[str]) -> None:
+    result = CliRunner().invoke(main, ["check", *files])
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"{files[0]}: ok",
+        "  tunnel wg0: 10.66.66.2/32, fd00::2/128, DNS 1.1.1.1",
+        "  peer vpn.example.net:51820: 0.0.0.0/0, ::/0 but not 192.168.1.0/24",
+        "    for @web",
+    ]
+    assert result.stderr == f"warning: {files[0]}:5:1: Table is not used: this client changes no routes\n"
+
+
+def test_what_a_family_without_an_address_means_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "wg0.conf"
+    file.write_text(conf("AllowedIPs = 0.0.0.0/0\nDisallowedApps = a", interface="Address = 10.0.0.2"))
+    result = CliRunner().invoke(main, ["check", str(file)])
+    assert "for every app but a" in result.stdout
+    assert "IPv6: the tunnel has no address" in result.stdout
+
+
+def test_the_json_is_the_effective_configuration_without_secrets(files: list[str]) -> None:
+    result = CliRunner().invoke(main, ["check", "--json", *files])
+    for key in (PRIVATE_KEY, PRESHARED_KEY):
+        assert key not in result.output
+    given = json.loads(result.stdout)
+    (tunnel,) = given["tunnels"]
+    assert tunnel["name"] == "wg0"
+    assert tunnel["addresses"] == ["10.66.66.2/32", "fd00::2/128"]
+    assert tunnel["peers"] == [
+        {
+            "public_key": PUBLIC_KEY,
+            "has_preshared_key": True,
+            "endpoint": "vpn.example.net:51820",
+            "persistent_keepalive": 0,
+            "allowed_ips": ["0.0.0.0/0", "::/0"],
+            "disallowed_ips": ["192.168.1.0/24"],
+            "allowed_apps": ["@web"],
+            "disallowed_apps": [],
+        }
+    ]
+    assert [warning["line"] for warning in tunnel["warnings"]] == [5]
+    assert given["settings"]["app_groups"] == {"web": ["chrome"]}
+    assert given["plan"]["capture"] == ["0.0.0.0/0", "::/0"]
+    assert "192.168.1.0/24" in given["plan"]["leave"]
+    assert given["plan"]["dns"] is True
+
+
+def test_an_unknown_group_is_an_error(files: list[str], tmp_path: Path) -> None:
+    empty = tmp_path / "empty.yaml"
+    empty.touch()
+    result = CliRunner().invoke(main, ["check", files[0], "--settings", str(empty)])
+    assert result.exit_code == 3
+    assert ":12:15: AllowedApps: found '@web'" in result.stderr
+
+
+def test_several_files_make_one_plan(tmp_path: Path) -> None:
+    for name, prefix in (("a", "10.0.0.0/8"), ("b", "11.0.0.0/8")):
+        (tmp_path / f"{name}.conf").write_text(conf(f"AllowedIPs = {prefix}"))
+    result = CliRunner().invoke(main, ["check", "--json", str(tmp_path / "a.conf"), str(tmp_path / "b.conf")])
+    assert json.loads(result.stdout)["plan"]["capture"] == ["10.0.0.0/8", "11.0.0.0/8"]
