@@ -61,6 +61,12 @@ DROP = int(Verdict.DROP)
 TRUNCATED = int(PacketFlag.TRUNCATED)
 
 _ATTRIBUTE = struct.Struct("=HHI").unpack_from
+# The attributes as they come for nearly every packet: its header, the adapter, then SKB_INFO or the payload. The first
+# two are compared as one word each, type and length together.
+_USUAL = struct.Struct("=II4xIIHHI").unpack_from
+_USUAL_SIZE = 20 + 12 + 8 + 8 + 8
+_PACKET_HDR_WORD = int.from_bytes(struct.pack("=HH", 11, NFQA_PACKET_HDR), sys.byteorder)
+_OUTDEV_WORD = int.from_bytes(struct.pack("=HH", 8, NFQA_IFINDEX_OUTDEV), sys.byteorder)
 _KIND = struct.Struct("=H").unpack_from
 _ID_BITS = 32
 ID_MASK = (1 << _ID_BITS) - 1
@@ -71,6 +77,22 @@ def parse_packet(data: memoryview, start: int, end: int) -> tuple[int, int, int,
 
     The token is the packet's id with its mark above, which a BYPASS verdict has to give back with one bit more.
     """
+    if end - start >= _USUAL_SIZE:  # packets without a mark all look like this; one look instead of one an attribute
+        first, identifier, second, adapter, size, kind, value = _USUAL(data, start + 20)
+        if first == _PACKET_HDR_WORD and second == _OUTDEV_WORD:
+            at = start + 40
+            info = 0
+            if kind == NFQA_SKB_INFO:
+                info = value & INFO_MASK
+                at += 8
+                size, kind, _value = _ATTRIBUTE(data, at)
+            if kind == NFQA_PAYLOAD and at + size == end:
+                return socket.ntohl(identifier), _INFO_FLAGS[info], socket.ntohl(adapter), at + 4, size - 4
+    return _parse_any(data, start, end)
+
+
+def _parse_any(data: memoryview, start: int, end: int) -> tuple[int, int, int, int, int] | None:
+    """As ``parse_packet``, whatever the attributes and their order."""
     identifier = -1
     mark = adapter = info = offset = length = 0
     flags = 0

@@ -61,6 +61,23 @@ def test_offloads_are_flagged(info: int, flags: PacketFlag) -> None:
     assert parsed[1] == flags
 
 
+@pytest.mark.parametrize("info", [None, 1, 2, 3])
+@pytest.mark.parametrize("size", [20, 21, 1400, 65_000])
+def test_the_usual_message_reads_as_any_other(info: int | None, size: int) -> None:
+    parts = [header(0x0102_0304), number(queue.NFQA_IFINDEX_OUTDEV, 0x0506)]
+    if info is not None:
+        parts.append(number(queue.NFQA_SKB_INFO, info))
+    payload = struct.pack("=HH", 4 + size, queue.NFQA_PAYLOAD) + b"E" * size  # the kernel does not pad the last
+    data = memoryview(bytes(8) + packet_message(*parts, payload))
+    end = 8 + len(packet_message(*parts, payload))
+    parsed = parse_packet(data, 8, end)
+    assert parsed == queue._parse_any(data, 8, end)
+    assert parsed is not None
+    token, flags, adapter, offset, length = parsed
+    assert (token, flags, adapter, length) == (0x0102_0304, info or 0, 0x0506, size)
+    assert bytes(data[offset : offset + length]) == b"E" * size
+
+
 def test_a_packet_that_was_cut_is_flagged() -> None:
     message = packet_message(
         header(1), number(queue.NFQA_CAP_LEN, 65_535), attribute(queue.NFQA_PAYLOAD, bytes(65_528))
