@@ -52,8 +52,6 @@ class Holders:
         self._rested = 0.0
         self.searches = 0
         """How often all processes had to be searched."""
-        for pid in proc.processes():
-            self._read(pid)
 
     def find(self, inodes: Collection[int]) -> dict[int, list[Process]]:
         """The processes that hold each socket, the oldest first; sockets nobody holds are missing.

@@ -41,7 +41,7 @@ def pids(holders: Holders, *inodes: int) -> list[list[int]]:
     return [[process.app.pid for process in found.get(inode, [])] for inode in inodes]
 
 
-def test_a_socket_seen_when_made_is_found_without_a_search(fake_proc: FakeProc, proc: ProcFs, clock: Clock) -> None:
+def test_nothing_is_read_before_it_is_asked_for_and_then_no_more_than_needed(fake_proc: FakeProc, proc: ProcFs, clock: Clock) -> None:
     fake_proc.process(10, sockets={3: 500})
     holders = Holders(proc, clock=clock, sleep=clock.sleep)
     assert pids(holders, 500) == [[10]]
@@ -62,6 +62,7 @@ def test_a_socket_opened_for_a_closed_one_is_found_though_the_count_is_the_same(
     for pid in range(10, 10 + 3 * RECENT_OWNERS):
         fake_proc.process(pid, sockets={3: 490 + pid})
     holders = Holders(proc, clock=clock, sleep=clock.sleep)
+    assert pids(holders, 490 + 10) == [[10]]  # every process was read on the way to the oldest
     fake_proc.process(12, sockets={3: 999})
     assert pids(holders, 999) == [[12]]
     assert holders.searches == 1
@@ -146,7 +147,7 @@ def test_searches_rest_as_long_as_they_took(fake_proc: FakeProc, proc: ProcFs, c
 
     slow = Slow(str(fake_proc.root))
     holders = Holders(slow, clock=clock, sleep=clock.sleep)
-    for inode in (600, 601, 602):
+    for inode in (600, 601, 602, 603):  # the first reads what was never seen, which is no search yet
         holders.find([inode])
     assert clock.slept == [0.25, 0.25]
     slow.close()
