@@ -10,7 +10,11 @@ class Owners(Protocol):
     """May be asked from any thread; never raises."""
 
     def find(self, keys: Sequence[FiveTuple]) -> list[App | None]:
-        """The owner of each flow, None where no process has it (now)."""
+        """The owner of each flow.
+
+        SYSTEM where the host itself sends: a kernel socket, a protocol without sockets, a process out of sight. None
+        where there is no such socket (any more): whose it was, nobody can tell.
+        """
 
     def listening(self, protocol: int, address: bytes, port: int) -> bool:
         """Whether a socket waits for strangers on this local end."""

@@ -9,8 +9,10 @@ A raw socket says nothing of who sent a given packet. With one candidate that is
 among them an echo request belongs to the process whose pid is its identifier (what ping does with a raw socket);
 otherwise to nobody.
 
-Not found, and so "no owner": sockets of processes this one may not see (another pid namespace above ours, another
-user's without root), sockets that exist only inside an io_uring, AF_PACKET senders, the kernel's own traffic.
+A socket that nobody holds is the kernel's (NFS, another tunnel), or of a process this one may not see (another pid
+namespace above ours, another user's without root, sockets that exist only inside an io_uring): SYSTEM, and so is what
+needs no socket (GRE, ESP). Where there is no socket although the protocol has them, it is gone, or was never there (an
+AF_PACKET sender, VXLAN): nobody can tell whose it was.
 """
 
 import sys
@@ -20,12 +22,13 @@ if sys.platform != "linux":
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from wiresock_py.flow import App, FiveTuple
+from wiresock_py.flow import SYSTEM, App, FiveTuple
 from wiresock_py.owners.holders import INIT, Holders
 from wiresock_py.owners.portable import PortableOwners
 from wiresock_py.owners.procfs import Process, ProcFs
@@ -33,6 +36,9 @@ from wiresock_py.owners.raw_sockets import ping_sockets, raw_sockets
 from wiresock_py.owners.sock_diag import CLOSE, DIAGNOSED, LISTEN, SocketDiag
 
 log = logging.getLogger(__name__)
+
+WITH_SOCKETS = DIAGNOSED | {socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6}
+"""Protocols of which every packet that is asked about came from a socket."""
 
 
 class LinuxOwners:
@@ -58,7 +64,7 @@ class LinuxOwners:
         self._proc.close()
 
     def find(self, keys: Sequence[FiveTuple]) -> list[App | None]:
-        """The owner of each flow, None where no process has it (now). One search for all of them. Never raises.
+        """The owner of each flow, as ``Owners.find`` has it. One search for all of them. Never raises.
 
         A connection from outside that is not accepted yet is its listener's. ICMP is asked for echo requests, local
         port = identifier.
@@ -77,10 +83,30 @@ class LinuxOwners:
             inodes[index] = (inode,) if inode else ()
         holders = self._holders.find({inode for candidates in inodes for inode in candidates})
         owners = [_owner(key, [holders.get(inode, []) for inode in inodes[index]]) for index, key in enumerate(keys)]
+        for index, key in enumerate(keys):
+            if not inodes[index] and key.protocol not in WITH_SOCKETS:
+                owners[index] = SYSTEM
+        self._find_unheld(
+            keys, [index for index in by_kernel if owners[index] is None and inodes[index]], inodes, owners
+        )
         if by_table:
             for index, owner in zip(by_table, self._portable.find([keys[index] for index in by_table]), strict=True):
                 owners[index] = owner
         return owners
+
+    def _find_unheld(
+        self,
+        keys: Sequence[FiveTuple],
+        unheld: Sequence[int],
+        inodes: Sequence[Sequence[int]],
+        owners: list[App | None],
+    ) -> None:
+        """Name the owner of sockets that nobody holds, provided they outlived the search for their holders."""
+        if unheld:
+            again = self._inodes([keys[index] for index in unheld])
+            for index, inode in zip(unheld, again, strict=True):
+                if inode and (inode,) == tuple(inodes[index]):
+                    owners[index] = SYSTEM
 
     def listening(self, protocol: int, address: bytes, port: int) -> bool:
         """Whether a socket waits for strangers on this local end.

@@ -41,7 +41,9 @@ def pids(holders: Holders, *inodes: int) -> list[list[int]]:
     return [[process.app.pid for process in found.get(inode, [])] for inode in inodes]
 
 
-def test_nothing_is_read_before_it_is_asked_for_and_then_no_more_than_needed(fake_proc: FakeProc, proc: ProcFs, clock: Clock) -> None:
+def test_nothing_is_read_before_it_is_asked_for_and_then_no_more_than_needed(
+    fake_proc: FakeProc, proc: ProcFs, clock: Clock
+) -> None:
     fake_proc.process(10, sockets={3: 500})
     holders = Holders(proc, clock=clock, sleep=clock.sleep)
     assert pids(holders, 500) == [[10]]

@@ -10,13 +10,14 @@ if sys.platform != "linux":
     pytest.skip("/proc and sock_diag are Linux's", allow_module_level=True)
 
 from tests.support.processes import Interpreter, Start
-from wiresock_py.flow import App, FiveTuple
+from wiresock_py.flow import SYSTEM, App, FiveTuple
 from wiresock_py.owners.linux import LinuxOwners, _owner
 from wiresock_py.owners.procfs import Process
 
 TCP, UDP, ICMP = socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMP
 LOOPBACK = socket.inet_aton("127.0.0.1")
 FAR = socket.inet_aton("198.51.100.7")
+GRE = 47
 
 UDP_SENDER = """
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -295,3 +296,32 @@ def test_without_the_kernels_look_up_the_socket_table_answers(
     assert (app.name, app.pid) == ("app", child.pid)
     assert "inet_diag" in caplog.text
     owners.close()
+
+
+def test_a_protocol_without_sockets_is_the_systems_own(owners: LinuxOwners) -> None:
+    assert owners.find([FiveTuple(GRE, LOOPBACK, 0, LOOPBACK, 0)]) == [SYSTEM]
+
+
+def test_a_socket_that_exists_and_that_no_process_holds_is_the_systems(
+    owners: LinuxOwners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        key = udp(sock.getsockname()[1])
+        monkeypatch.setattr(owners._holders, "find", lambda _: {})
+        assert owners.find([key]) == [SYSTEM]
+
+
+def test_a_socket_that_closes_during_the_search_was_nobody_knows_whose(
+    owners: LinuxOwners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    key = udp(sock.getsockname()[1])
+
+    def close_meanwhile(_: object) -> dict[int, list[Process]]:
+        sock.close()
+        return {}
+
+    monkeypatch.setattr(owners._holders, "find", close_meanwhile)
+    assert owners.find([key]) == [None]
