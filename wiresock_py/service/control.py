@@ -28,23 +28,7 @@ class ControlServer:
     def __init__(self, path: Path, handler: Handler) -> None:
         self.path = path
         self._handler = handler
-        if sys.platform == "win32":
-            raise ControlError("the control socket is not built for Windows yet")
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.exists():
-            if is_served(path):
-                raise ControlError(
-                    f"another wiresock-py is running: it answers on {path}",
-                    "stop it first, or give this one its own --control-socket",
-                )
-            path.unlink()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        previous = os.umask(0o177)
-        try:
-            self._listener.bind(str(path))
-        finally:
-            os.umask(previous)
-        self._listener.listen(8)
+        self._listener = _listen(path)
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
 
     def start(self) -> None:
@@ -123,6 +107,32 @@ def is_served(path: Path) -> bool:
         except OSError:
             return False
         return True
+
+
+def _listen(path: Path) -> socket.socket:
+    if sys.platform == "win32":
+        raise ControlError("the control socket is not built for Windows yet")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists():
+        if is_served(path):
+            raise ControlError(
+                f"another wiresock-py is running: it answers on {path}",
+                "stop it first, or give this one its own --control-socket",
+            )
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    previous = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise ControlError(
+            f"no control socket can be made at {path}: {error.strerror}", "is the folder writable?"
+        ) from None
+    finally:
+        os.umask(previous)
+    listener.listen(8)
+    return listener
 
 
 def _encode(message: dict[str, Any]) -> bytes:
