@@ -299,7 +299,11 @@ class Queue:
     def statistics(self) -> dict[str, int]:
         """What the kernel lost of this queue: ``queue_full`` it held too many, ``reader_slow`` the socket was full."""
         full = slow = 0
-        for line in Path("/proc/thread-self/net/netfilter/nfnetlink_queue").read_text(encoding="ascii").splitlines():
+        try:
+            table = Path("/proc/thread-self/net/netfilter/nfnetlink_queue").read_text(encoding="ascii")
+        except OSError:  # no queue has ever been bound on this machine
+            table = ""
+        for line in table.splitlines():
             fields = line.split()
             if int(fields[0]) == self.number:
                 full, slow = int(fields[5]), int(fields[6])

@@ -20,8 +20,10 @@ SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 NFNLGRP_NFTABLES = 7
 # Seconds between two looks without any notice.
 INTERVAL = 2.0
-# A change comes as a burst of notices; one look follows them.
+# A change comes as a burst of notices; one look follows them. Where rules change all the time (a cluster's node), no
+# more than a few looks a second do.
 BURST = 0.02
+REST = 0.25
 
 
 class Watch:
@@ -36,14 +38,12 @@ class Watch:
         if rules := _listen_rules():
             self._sockets.append(rules)
         self._thread = threading.Thread(target=self._run, name="netfilter-watch", daemon=True)
-        self._stopped = False
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread and wait for it; a check under way is finished."""
-        self._stopped = True
         os.eventfd_write(self._wake, 1)
         if self._thread.ident is not None:
             self._thread.join()
@@ -52,17 +52,22 @@ class Watch:
         os.close(self._wake)
 
     def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self._wake, select.POLLIN)
+        stop = select.poll()
+        stop.register(self._wake, select.POLLIN)
+        notices = select.poll()
+        notices.register(self._wake, select.POLLIN)
         for opened in self._sockets:
-            poll.register(opened, select.POLLIN)
+            notices.register(opened, select.POLLIN)
+        looked = -REST
         try:
-            while not self._stopped:
-                if poll.poll(self._interval * 1000) and not self._stopped:
-                    time.sleep(BURST)
+            while True:
+                if notices.poll(self._interval * 1000):
+                    pause = max(BURST, looked + REST - time.monotonic())
+                    if stop.poll(pause * 1000):
+                        return
                 self._drain()
-                if not self._stopped:
-                    self._check()
+                self._check()
+                looked = time.monotonic()
         except BaseException as error:  # handed to the reader, which ends the worker
             self.failure = error
 

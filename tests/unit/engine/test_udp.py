@@ -1,6 +1,7 @@
 """The socket to the peers, against real sockets on loopback."""
 
 import errno
+import os
 import socket
 import sys
 import threading
@@ -267,3 +268,59 @@ def test_a_datagram_too_large_for_udp_is_counted(sender: UdpSocket) -> None:
 def test_datagrams_larger_than_the_link_are_fragmented_not_refused(sender: UdpSocket, receiver: UdpSocket) -> None:
     assert sender.send_run(bytes(65_507), 65_507, ("127.0.0.1", receiver.port)) == 1
     assert len(take(receiver, 65_507)[0][0]) == 65_507
+
+
+if sys.platform == "linux":
+    from tests.backends.namespaces import Namespace, host_and_wire
+
+    @pytest.fixture
+    def namespaces() -> Iterator[tuple[Namespace, Namespace]]:
+        """A host, and a wire that has 203.0.113.1 and 2001:db8::1."""
+        if os.geteuid() != 0:
+            pytest.skip("namespaces need root")
+        with host_and_wire() as found:
+            yield found
+
+    @pytest.mark.root
+    @pytest.mark.parametrize("address", ["203.0.113.1", "2001:db8::1"])
+    def test_a_run_of_datagrams_above_the_links_mtu_is_fragmented(
+        namespaces: tuple[Namespace, Namespace], address: str
+    ) -> None:
+        host, wire = namespaces
+        host.ip("link", "set", "eth0", "mtu", "1300")
+        with wire.inside():
+            receiver = UdpSocket()
+        with host.inside():
+            sender = UdpSocket()
+        try:
+            for _ in range(2):
+                assert sender.send_run(bytes(3500), 1400, (address, receiver.port)) == 3
+            assert sender.statistics() == {"run_refused": 1}
+            assert sum(len(content) for content, _size, _source in take(receiver, 7000)) == 7000
+        finally:
+            sender.close()
+            receiver.close()
+
+    @pytest.mark.root
+    def test_a_host_with_ipv6_switched_off_speaks_ipv4(namespaces: tuple[Namespace, Namespace]) -> None:
+        host, wire = namespaces
+        host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+        with wire.inside():
+            receiver = UdpSocket()
+        with host.inside():
+            sender = UdpSocket()
+        try:
+            assert sender.send_run(b"hello", 100, ("203.0.113.1", receiver.port)) == 1
+            assert take(receiver, 5)[0][2] == ("10.77.0.2", sender.port)
+            assert sender.send_run(b"hello", 100, ("2001:db8::1", receiver.port)) == 0
+            assert sender.statistics() == {"unreachable": 1}
+        finally:
+            sender.close()
+            receiver.close()
+
+    @pytest.mark.root
+    def test_its_datagrams_carry_the_mark(namespaces: tuple[Namespace, Namespace]) -> None:
+        with namespaces[0].inside():
+            opened = UdpSocket(mark=0x2000_0000)
+        assert opened._socket.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) == 0x2000_0000
+        opened.close()

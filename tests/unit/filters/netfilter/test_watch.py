@@ -1,11 +1,13 @@
 """The thread that notices changes, on a real namespace."""
 
 import threading
+import time
+from itertools import pairwise
 
 import pytest
 
 from tests.backends.namespaces import Namespace
-from wiresock_py.filters.netfilter.watch import Watch
+from wiresock_py.filters.netfilter.watch import REST, Watch
 
 pytestmark = pytest.mark.root
 
@@ -48,6 +50,23 @@ def test_the_clock_looks_too(namespaces: tuple[Namespace, Namespace]) -> None:
         assert looked.acquire(timeout=PATIENCE)
     finally:
         watch.stop()
+
+
+def test_constant_change_does_not_keep_it_busy(namespaces: tuple[Namespace, Namespace]) -> None:
+    host = namespaces[0]
+    looks: list[float] = []
+    with host.inside():
+        watch = Watch(lambda: looks.append(time.monotonic()), NEVER)
+    watch.start()
+    try:
+        until = time.monotonic() + 3 * REST
+        while time.monotonic() < until:
+            host.ip("route", "add", "192.0.2.0/24", "via", "10.78.0.1")
+            host.ip("route", "del", "192.0.2.0/24")
+    finally:
+        watch.stop()
+    assert 2 <= len(looks) <= 5
+    assert all(later - earlier >= REST * 0.9 for earlier, later in pairwise(looks))
 
 
 def test_a_failure_is_kept_for_who_asks(namespaces: tuple[Namespace, Namespace]) -> None:
