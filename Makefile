@@ -1,11 +1,15 @@
 # Each target works on a fresh Debian machine, as root, with nothing before it.
 .DEFAULT_GOAL := help
-.PHONY: help test lint bench clean-lab
+.PHONY: help demo test lint bench clean-lab
 
 BIN := .venv/bin
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## the client at work: in the lab as root, in memory without
+	@.ci/install demo
+	$(BIN)/wiresock-py demo
 
 test: ## unit, vector, property, contract and short end-to-end tests
 	@.ci/install test

@@ -7,6 +7,7 @@ import click
 from wiresock_py import __version__
 from wiresock_py.cli.apps import apps
 from wiresock_py.cli.check import check
+from wiresock_py.cli.demo import demo
 from wiresock_py.cli.explain import explain
 from wiresock_py.cli.keys import genkey, genpsk, pubkey
 from wiresock_py.cli.run import run
@@ -38,5 +39,5 @@ def main() -> None:
     """A WireGuard client without a virtual adapter: the tunnel for chosen apps and networks only."""
 
 
-for command in (run, check, explain, status, apps, backends, reset, genkey, pubkey, genpsk):
+for command in (run, check, explain, status, apps, backends, reset, genkey, pubkey, genpsk, demo):
     main.add_command(command)
