@@ -12,7 +12,7 @@ from typing import NamedTuple
 from wiresock_py.flow import FiveTuple
 
 MAX_FLOWS = 1024
-MAX_PACKETS_PER_FLOW = 32
+MAX_PACKETS_PER_FLOW = 128  # UDP_MAX_SEGMENTS of linux/udp.h: what one send call of a UDP_SEGMENT sender becomes
 MAX_BYTES = 16 * 1024 * 1024
 
 
