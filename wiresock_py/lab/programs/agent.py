@@ -8,6 +8,7 @@ that a held session or a long download does not keep the next one waiting. Socke
 listeners) have names.
 """
 
+import errno
 import hashlib
 import http.client
 import json
@@ -37,13 +38,20 @@ received: dict[int, list[str]] = {}
 probe_runs: dict[str, ProbeRun] = {}
 
 
-def connect(address: str, port: int, timeout: float, kind: int = socket.SOCK_STREAM, source: str = "") -> socket.socket:
-    """A connected socket, from the local address *source* if one is given."""
+def connect(
+    address: str,
+    port: int,
+    timeout: float,
+    kind: int = socket.SOCK_STREAM,
+    source: str = "",
+    source_port: int = 0,
+) -> socket.socket:
+    """A connected socket, from the local address *source* (and port) if one is given."""
     sock = socket.socket(family_of(address), kind)
     sock.settimeout(timeout)
     try:
         if source:
-            sock.bind((source, 0))
+            sock.bind((source, source_port))
         sock.connect((address, port))
     except BaseException:
         sock.close()
@@ -116,22 +124,30 @@ def udp_echo(
     port: int,
     sizes: list[int],
     source: str = "",
+    source_port: int = 0,
     timeout: float = 3.0,
-    dont_fragment: bool = False,
+    tries: int = 1,
 ) -> list[int]:
-    """Send one datagram of each size, one after the other's echo; the sizes that came back whole."""
+    """Send one datagram of each size, one after the other's echo; the sizes that came back whole.
+
+    Where a path's MTU has still to be learnt, by either side, a datagram is eaten and, at best, the socket told so
+    ("message too long"): *tries* says how often each is sent.
+    """
     back = []
-    with connect(address, port, timeout, socket.SOCK_DGRAM, source) as sock:
-        if dont_fragment:
-            set_dont_fragment(sock)
+    with connect(address, port, timeout, socket.SOCK_DGRAM, source, source_port) as sock:
         for size in sizes:
             data = random.Random(size).randbytes(size)
-            try:
-                sock.send(data)
-                if sock.recv(65535) == data:
-                    back.append(size)
-            except TimeoutError:
-                continue
+            for _ in range(tries):
+                try:
+                    sock.send(data)
+                    if sock.recv(65535) == data:
+                        back.append(size)
+                    break
+                except TimeoutError:
+                    continue
+                except OSError as error:
+                    if error.errno != errno.EMSGSIZE:
+                        raise
     return back
 
 
