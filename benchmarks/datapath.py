@@ -21,7 +21,9 @@ from wiresock_py.flow import FiveTuple, Route
 
 MTU = 1420
 PARTIAL = int(PacketFlag.CHECKSUM_PARTIAL)
-APP, TUNNEL, SERVER = (bytes(map(int, address.split("."))) for address in ("192.168.1.5", "10.66.66.2", "93.184.216.34"))
+APP, TUNNEL, SERVER = (
+    bytes(map(int, address.split("."))) for address in ("192.168.1.5", "10.66.66.2", "93.184.216.34")
+)
 PORT, SERVICE = 40000, 443
 TIMESTAMPS = bytes.fromhex("0101080a00000001 00000002".replace(" ", ""))
 HEADERS = 20 + 20 + len(TIMESTAMPS)

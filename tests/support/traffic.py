@@ -54,9 +54,13 @@ class Ends:
         self.resolver, self.redirected = resolver, redirected
         self.version = ipaddress.ip_address(host).version
 
-    def ip(self, source: str | None = None, destination: str | None = None, **fields: Any) -> Packet:
-        """A scapy IP header, outbound unless told otherwise."""
+    def ip(
+        self, source: str | None = None, destination: str | None = None, protocol: int | None = None, **fields: Any
+    ) -> Packet:
+        """A scapy IP header, outbound unless told otherwise; the payload says the protocol if nobody else does."""
         layer = IP if self.version == 4 else IPv6
+        if protocol is not None:
+            fields["proto" if self.version == 4 else "nh"] = protocol
         return layer(src=source or self.host, dst=destination or self.server, **fields)
 
     @property
@@ -152,13 +156,15 @@ def unseal(out: DatagramBuffer, session: Session) -> list[bytes]:
 
 
 def inner_packets(out: DatagramBuffer, session: Session) -> list[bytes]:
-    """The inner packets without their padding, which is checked to be zero."""
-    packets = []
-    for plain in unseal(out, session):
-        size = int.from_bytes(plain[2:4], "big") if plain[0] >> 4 == 4 else 40 + int.from_bytes(plain[4:6], "big")
-        assert not any(plain[size:])
-        packets.append(plain[:size])
-    return packets
+    """The inner packets without their padding."""
+    return [trimmed(plain) for plain in unseal(out, session)]
+
+
+def trimmed(plain: bytes) -> bytes:
+    """A plain text without its padding, which is checked to be zero."""
+    size = int.from_bytes(plain[2:4], "big") if plain[0] >> 4 == 4 else 40 + int.from_bytes(plain[4:6], "big")
+    assert not any(plain[size:])
+    return plain[:size]
 
 
 def open_all(

@@ -23,7 +23,7 @@ def pieces_of(ends: Ends, size: int = 200, identification: int = 7) -> Pieces:
         cut = fragment(packet, read(packet), 100)
     else:
         extended = ends.ip(ends.server, ends.tunnel) / IPv6ExtHdrFragment(id=identification) / datagram.payload
-        cut = [bytes(piece) for piece in fragment6(dissect(bytes(extended)), 120)]
+        cut = [bytes(piece) for piece in fragment6(dissect(bytes(extended)), 120)]  # type: ignore[no-untyped-call]  # scapy's
     assert len(cut) > 2
     return [(piece, read(piece)) for piece in cut]
 

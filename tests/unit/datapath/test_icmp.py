@@ -176,7 +176,7 @@ def test_what_embeds_nothing_readable_is_not_translated() -> None:
 @given(st.binary(max_size=80), st.booleans(), st.sampled_from([IPV4, IPV6]), st.sampled_from([1, 6, 17, 44, 58, 136]))
 def test_no_embedded_bytes_make_translation_raise(data: bytes, outbound: bool, ends: Ends, protocol: int) -> None:
     flow = tunnelled(FlowTable(), ends, 17)
-    whole = bytes(ends.ip(**{"proto" if ends is IPV4 else "nh": protocol}))
+    whole = bytes(ends.ip(protocol=protocol))
     for embedded in (data, whole + data):
         error = unreachable(ends, ends.server, ends.tunnel, embedded)
         translated = translate_error(error, read(error), flow, outbound=outbound)
@@ -193,7 +193,7 @@ def test_too_big_answers_as_the_vectors_say(case: dict[str, Any]) -> None:
 
 @BOTH
 def test_a_too_big_answer_reaches_the_socket_that_sent(ends: Ends) -> None:
-    fields = {"flags": "DF"} if ends is IPV4 else {}
+    fields: dict[str, Any] = {"flags": "DF"} if ends is IPV4 else {}
     packet = bytes(ends.ip(**fields) / UDP(sport=40000, dport=443) / bytes(1460))
     answer = icmp_too_big(packet, 1420)
     assert answer is not None
