@@ -7,7 +7,9 @@ probably is, and stops when it has found all it was sent for:
 1. where it was seen last, if it was;
 2. in the processes that owned the latest flows;
 3. in processes never seen, the youngest first, and in those whose number of descriptors has changed;
-4. in all the rest; such a search is followed by a rest as long as itself, so they never take more than half the time.
+4. in the processes that owned earlier flows (who talked once talks again, and a connection opened after another was
+   closed leaves the number as it was);
+5. in all the rest; such a search is followed by a rest as long as itself, so they never take more than half the time.
 
 What was seen earlier only says where to look. Every answer is a link read now, below one open /proc/PID (see
 ``ProcFs.holder``), so neither an old map nor a reused pid can name the wrong process.
@@ -23,7 +25,8 @@ from collections.abc import Callable, Collection, Iterator
 
 from wiresock_py.owners.procfs import Process, ProcFs
 
-RECENT_OWNERS = 16
+LATEST_OWNERS = 8
+REMEMBERED_OWNERS = 256
 # A socket that no visible process holds (another pid namespace's, an io_uring's) is searched for twice, because it may
 # have changed hands during the first search, and then not again within this time.
 FORGET_UNHELD_AFTER = 1.0
@@ -47,7 +50,7 @@ class Holders:
         self._sockets: dict[int, dict[int, bytes]] = {}  # pid -> inode -> link
         self._counts: dict[int, int] = {}  # pid -> descriptors when last read
         self._pids: dict[int, set[int]] = {}  # inode -> pids
-        self._recent: dict[int, None] = {}  # pids of the latest owners, the latest last
+        self._owners: dict[int, None] = {}  # pids that owned flows, the latest last
         self._unheld: dict[int, float] = {}  # inode -> when to search again
         self._rested = 0.0
         self.searches = 0
@@ -80,24 +83,29 @@ class Holders:
 
     def _likely(self) -> Iterator[int]:
         """The pids to read, the most promising first. Each is read before the next one is asked for."""
-        yield from reversed(list(self._recent))
+        owners = list(reversed(self._owners))
+        latest, earlier = owners[:LATEST_OWNERS], owners[LATEST_OWNERS:]
+        yield from latest
         pids = self._proc.processes()
         for gone in self._sockets.keys() - set(pids):
             self._forget(gone)
-        rest: list[int] = []
+        unchanged: list[int] = []
         silent: list[int] = []  # kernel threads, a main thread that has ended, every process before Linux 6.2
         for pid in reversed(pids):
             count = self._proc.descriptors(pid)
             if pid not in self._counts or count != self._counts[pid]:
                 yield pid
+            elif count:
+                unchanged.append(pid)
             else:
-                (rest if count else silent).append(pid)
+                silent.append(pid)
+        yield from (pid for pid in earlier if pid in self._sockets)
         self.searches += 1
         if (pause := self._rested - self._clock()) > 0:
             self._sleep(pause)
         started = self._clock()
         try:
-            yield from (pid for pid in rest + silent if pid not in self._recent)
+            yield from (pid for pid in unchanged + silent if pid not in self._owners)
         finally:
             finished = self._clock()
             self._rested = finished + (finished - started)
@@ -115,10 +123,10 @@ class Holders:
                         self._read(parent)
                     process = self._holder(parent, inode)
         for pid in holders:
-            self._recent.pop(pid, None)
-            self._recent[pid] = None
-        while len(self._recent) > RECENT_OWNERS:
-            del self._recent[next(iter(self._recent))]
+            self._owners.pop(pid, None)
+            self._owners[pid] = None
+        while len(self._owners) > REMEMBERED_OWNERS:
+            del self._owners[next(iter(self._owners))]
         return sorted(holders.values(), key=lambda process: (process.app.started, process.app.pid))
 
     def _holder(self, pid: int, inode: int) -> Process | None:

@@ -7,7 +7,7 @@ if sys.platform != "linux":
     pytest.skip("/proc is Linux's", allow_module_level=True)
 
 from tests.support.processes import FakeProc
-from wiresock_py.owners.holders import FORGET_UNHELD_AFTER, RECENT_OWNERS, Holders
+from wiresock_py.owners.holders import FORGET_UNHELD_AFTER, LATEST_OWNERS, REMEMBERED_OWNERS, Holders
 from wiresock_py.owners.procfs import ProcFs
 
 
@@ -61,7 +61,7 @@ def test_a_new_process_is_found_without_searching_all(fake_proc: FakeProc, proc:
 def test_a_socket_opened_for_a_closed_one_is_found_though_the_count_is_the_same(
     fake_proc: FakeProc, proc: ProcFs, clock: Clock
 ) -> None:
-    for pid in range(10, 10 + 3 * RECENT_OWNERS):
+    for pid in range(10, 10 + 3 * LATEST_OWNERS):
         fake_proc.process(pid, sockets={3: 490 + pid})
     holders = Holders(proc, clock=clock, sleep=clock.sleep)
     assert pids(holders, 490 + 10) == [[10]]  # every process was read on the way to the oldest
@@ -77,6 +77,27 @@ def test_a_recent_owner_is_looked_at_before_a_search(fake_proc: FakeProc, proc: 
     fake_proc.process(10, sockets={3: 501})
     assert pids(holders, 501) == [[10]]
     assert holders.searches == 0
+
+
+def test_an_earlier_owner_that_closed_and_opened_is_found_before_a_search(
+    fake_proc: FakeProc, proc: ProcFs, clock: Clock
+) -> None:
+    for pid in range(10, 10 + 3 * LATEST_OWNERS):
+        fake_proc.process(pid, sockets={3: 490 + pid})
+    holders = Holders(proc, clock=clock, sleep=clock.sleep)
+    for pid in range(10, 10 + 3 * LATEST_OWNERS):
+        assert pids(holders, 490 + pid) == [[pid]]
+    fake_proc.process(10, sockets={3: 999})
+    assert pids(holders, 999) == [[10]]
+    assert holders.searches == 0
+
+
+def test_only_so_many_owners_are_remembered(fake_proc: FakeProc, proc: ProcFs, clock: Clock) -> None:
+    for pid in range(10, 20 + REMEMBERED_OWNERS):
+        fake_proc.process(pid, sockets={3: 490 + pid})
+    holders = Holders(proc, clock=clock, sleep=clock.sleep)
+    holders.find(range(500, 510 + REMEMBERED_OWNERS))
+    assert len(holders._owners) == REMEMBERED_OWNERS
 
 
 def test_a_reused_pid_does_not_inherit_the_dead_process_socket(fake_proc: FakeProc, proc: ProcFs, clock: Clock) -> None:
