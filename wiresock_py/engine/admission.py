@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from wiresock_py.datapath import Flow, FlowTable
 from wiresock_py.engine.links import Link
@@ -25,11 +25,18 @@ class Admission:
         self._flows = flows
         self._links = links
         self._lock = lock
+        self._places: dict[Hashable, tuple[int, int]] = {
+            peer: (tunnel, number) for tunnel, link in enumerate(links) for number, peer in enumerate(link.peers)
+        }
         self._introduced: set[tuple[str, Route, int]] = set()
 
     def needs_owner(self, key: FiveTuple) -> bool:
         """Whether the rules ask which app it is."""
         return self._rules.needs_owner(key.remote, key.protocol, key.remote_port)
+
+    def leads_to(self, peer: Hashable, address: bytes) -> bool:
+        """Whether some app's packets to *address* would go to *peer*: then packets from there may come from it."""
+        return self._rules.leads_to(*self._places[peer], address)
 
     def admit(self, key: FiveTuple, app: App, now: float) -> Flow:
         """Decide for *app* and enter the flow."""

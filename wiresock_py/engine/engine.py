@@ -10,11 +10,14 @@ No thread dies silently: what escapes one of them is reported once to ``on_failu
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from wiresock_py.crypto import Event, Tunnel
-from wiresock_py.datapath import FlowTable, abort
+from wiresock_py.crypto.constants import REKEY_AFTER_TIME
+from wiresock_py.datapath import Flow, FlowTable, abort
+from wiresock_py.datapath.flows import RESET
 from wiresock_py.engine.admission import Admission
 from wiresock_py.engine.answers import Answers
 from wiresock_py.engine.clock import now as clock
@@ -30,6 +33,8 @@ log = logging.getLogger(__name__)
 
 TICK = 0.1
 JOIN_TIMEOUT = 2.0
+RESET_PAUSE = 0.1
+"""Seconds between the two rounds of resets: for the answers to the first to come past the capture thread."""
 
 OnEvent = Callable[[Link, Tunnel, Event], None]
 OnFailure = Callable[[BaseException], None]
@@ -52,6 +57,7 @@ class Engine:
     ) -> None:
         """*backend* is open before ``start`` and outlives ``stop``; *lock* is the one the links were made with."""
         self._backend = backend
+        self._plan = rules.plan()
         self._on_event = on_event
         self._on_failure = on_failure
         self.links = list(links)
@@ -62,10 +68,12 @@ class Engine:
         by_peer: dict[object, Link] = {peer: link for link in self.links for peer in link.peers}
         self._outbound = Outbound(backend, self.flows, admission, owners, by_peer, self._answers, self.lock)
         self._outbound.bypassing = kill_switch != "all"
-        self._inbound = [Inbound(backend, self.flows, link) for link in self.links]
+        self._outbound.blocking = kill_switch == "all"  # until the first tick finds a tunnel
+        self._inbound = [Inbound(backend, self.flows, admission, link) for link in self.links]
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._failed = False
+        self._renewed: dict[Tunnel, float] = {}
 
     def start(self) -> None:
         """Serve the backend, and call every peer that has an endpoint."""
@@ -93,48 +101,86 @@ class Engine:
                 self._on_failure(error)
 
     def _tick(self) -> None:
-        if self._stopping.wait(TICK):
-            return
-        now = clock()
+        if not self._stopping.wait(TICK):
+            self.tick(clock())
+
+    def tick(self, now: float) -> None:
+        """Run the timers that are due, forget flows that are over, look whether there is a tunnel."""
         for link in self.links:
             for peer, event in link.tick(now):
                 self._on_event(link, peer, event)
         with self.lock:
             self.flows.expire(now)
-        self._outbound.blocking = not self._outbound.bypassing and not self.is_up(now)
+        if not self._outbound.bypassing:
+            self._renew(now)
+            self._block(not self.is_up(now))
+
+    def _renew(self, now: float) -> None:
+        """Renew sessions that no traffic renews: an idle tunnel is not a dead one (kill switch ``all``)."""
+        for link in self.links:
+            for peer, stats in zip(link.peers, link.stats(now), strict=True):
+                age = float("inf") if stats.handshake_age is None else stats.handshake_age
+                if min(age, now - self._renewed.get(peer, float("-inf"))) >= REKEY_AFTER_TIME:
+                    self._renewed[peer] = now
+                    link.call(peer, now)
+
+    def _block(self, blocking: bool) -> None:
+        """Let direct flows pass or not (kill switch ``all``)."""
+        began = blocking and not self._outbound.blocking
+        self._outbound.blocking = blocking
+        if began:
+            # Held packets went out past the capture, and their flows with them: only what is shown can be blocked.
+            self._backend.update(self._plan)
 
     def is_up(self, now: float) -> bool:
-        """Whether every link has a peer with a session to send on."""
+        """Whether there are links and every one has a peer with a session to send on."""
         with self.lock:
-            return all(any(peer.sending_session(now) for peer in link.peers) for link in self.links)
+            up = [any(peer.sending_session(now) for peer in link.peers) for link in self.links]
+        return bool(up) and all(up)
 
     def stop(self) -> None:
         """Reset live tunnelled connections and end the threads, within a few seconds; the backend stays open."""
         if self._stopping.is_set():
             return
-        if self.links and self._threads:
-            self._reset_connections()
-        self._stopping.set()
-        self._outbound.stop()
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(JOIN_TIMEOUT)
+        try:
+            if self.links and self._threads:
+                self._reset_connections()
+        finally:
+            self._stopping.set()
+            self._outbound.stop()
+            for thread in self._threads:
+                if thread is not threading.current_thread():
+                    thread.join(JOIN_TIMEOUT)
 
     def _reset_connections(self) -> None:
-        """Tell both ends of every tunnelled connection that it is over: they would never hear of each other again."""
+        """Tell both ends of every tunnelled connection that it is over: they would never hear of each other again.
+
+        This end twice: if it took more than we saw it acknowledge, it answers the first reset with the number it
+        expects (RFC 5961 section 3.2). Without a reset it would go on outside once the rules are gone.
+        """
+        for inbound in self._inbound:
+            inbound.delivering = False
         now = clock()
-        to_stack: list[list[bytes]] = []
         to_peers: dict[Tunnel, list[bytes]] = {}
-        with self.lock:
-            for flow in self.flows:
-                resets = abort(flow) if flow.route is Route.TUNNEL and flow.is_established else None
-                if resets is not None and isinstance(flow.peer, Tunnel):
-                    to_stack.append([resets[0]])
-                    to_peers.setdefault(flow.peer, []).append(resets[1])
-        self._backend.send_to_stack(to_stack)
+        for flow, (_, to_peer) in self._send_resets():
+            if flow.is_established and isinstance(flow.peer, Tunnel):
+                to_peers.setdefault(flow.peer, []).append(to_peer)
         for link in self.links:
             for peer in link.peers:
-                link.write(peer, to_peers.get(peer, []), now)
+                if peer in to_peers:
+                    link.write(peer, to_peers[peer], now)
+        time.sleep(RESET_PAUSE)
+        self._send_resets()
+
+    def _send_resets(self) -> list[tuple[Flow, tuple[bytes, bytes]]]:
+        """Reset what this end has of tunnelled connections, half open and half closed ones too."""
+        resets: list[tuple[Flow, tuple[bytes, bytes]]] = []
+        with self.lock:
+            for flow in self.flows:
+                if flow.route is Route.TUNNEL and not flow.state & RESET and (pair := abort(flow)) is not None:
+                    resets.append((flow, pair))
+        self._backend.send_to_stack([[to_stack] for _, (to_stack, _) in resets])
+        return resets
 
     def close(self) -> None:
         """Erase the keys and close the sockets of the links, after ``stop``."""
@@ -149,7 +195,7 @@ class Engine:
 
     def counters(self) -> Counter[str]:
         """Every drop and oddity by name, of all threads."""
-        total = Counter(self._outbound.statistics())
+        total = self._outbound.statistics()
         for inbound in self._inbound:
             total.update(inbound.statistics())
         total["answers_suppressed"] = self._answers.suppressed

@@ -6,6 +6,7 @@ about one, a fragment of one) or is dropped and counted. So a hostile server rea
 trusts its neighbours.
 """
 
+import socket
 from collections import Counter
 from collections.abc import Hashable
 
@@ -22,28 +23,41 @@ from wiresock_py.datapath import (
     translate_error,
     translate_inbound,
 )
+from wiresock_py.engine.admission import Admission
 from wiresock_py.engine.clock import now as clock
 from wiresock_py.engine.links import Link
 from wiresock_py.filters import MAX_PACKET, Backend, Buffer
+from wiresock_py.network import local_addresses
 
 RECEIVE_TIMEOUT = 0.5
 RECEIVE_BUFFER = 3 * MAX_PACKET
 """Room for one receive, and for as much again of what waits behind it."""
 UNSOLICITED = "inner_unsolicited"
 """Counter of authentic packets that belong to no flow of ours."""
+FALSE_SOURCE = "inner_false_source"
+"""Counter of ICMP errors from addresses that nothing in the tunnel can have."""
+# Unreachable, time exceeded, parameter problem. Not source quench (RFC 6633) and not redirect, with which a peer would
+# change the host's routes.
+ICMP_ABOUT_FLOWS = frozenset({3, 11, 12})
+OWN_ADDRESSES_KEPT = 2.0
 
 
 class Inbound:
     """The way in for one link; ``receive`` is one turn of its thread's loop."""
 
-    def __init__(self, backend: Backend, flows: FlowTable, link: Link) -> None:
+    def __init__(self, backend: Backend, flows: FlowTable, admission: Admission, link: Link) -> None:
         self.link = link
+        self._admission = admission
         self._backend = backend
         self._flows = flows
         self._fragments = Fragments()
         self._buffer = memoryview(bytearray(RECEIVE_BUFFER))
         self._opened = Opened()
+        self.delivering = True
+        """Whether the stack gets what arrives; not while its connections are being reset."""
         self.counters: Counter[str] = Counter()
+        self._own: frozenset[bytes] = frozenset()
+        self._own_until = float("-inf")
 
     def receive(self) -> None:
         """Wait for datagrams and carry them through."""
@@ -55,14 +69,15 @@ class Inbound:
         self.link.open(self._buffer[: received.size], received.segment_size, received.source, self._flows, opened, now)
         for session, packet in opened.slow:
             opened.packets += self._inspect(session.peer, packet, now)
-        if opened.packets:
+        if opened.packets and self.delivering:
             self._backend.send_to_stack(opened.packets)
 
     def statistics(self) -> Counter[str]:
         """Counters by name."""
         total = self.counters.copy()
-        total.update(self._opened.drops)
-        total.update(self._fragments.drops)
+        # copies, made in one step: the udp thread may count something new meanwhile
+        total.update(self._opened.drops.copy())
+        total.update(self._fragments.drops.copy())
         return total
 
     def _inspect(self, peer: Hashable, packet: bytes, now: float) -> list[list[Buffer]]:
@@ -72,8 +87,10 @@ class Inbound:
             self.counters[header] += 1
             return []
         if header.is_icmp_error:
-            return self._error(peer, packet, header)
+            return self._error(peer, packet, header, now)
         flow = self._flow_of(peer, header)
+        if flow is None and not header.is_later_fragment:
+            self.counters[UNSOLICITED] += 1
         if header.is_fragment:
             with self.link.lock:
                 return [
@@ -81,20 +98,33 @@ class Inbound:
                     for piece, its_header, its_flow in self._fragments.follow(packet, header, flow, peer, now)
                 ]
         if flow is None:
-            self.counters[UNSOLICITED] += 1
             return []
         with self.link.lock:
             return [[translate_inbound(packet, header, flow, self._flows, now)]]
 
-    def _error(self, peer: Hashable, packet: bytes, header: Header) -> list[list[Buffer]]:
-        """An ICMP error is delivered if what it embeds is a packet that one of our flows sent to this peer."""
+    def _error(self, peer: Hashable, packet: bytes, header: Header, now: float) -> list[list[Buffer]]:
+        """An ICMP error is delivered if what it embeds is a packet that one of our flows sent to this peer.
+
+        Any router on the way may have sent it, so its source is checked by itself.
+        """
         embedded = parse_embedded(packet, header)
         flow = None if isinstance(embedded, PacketDrop) else self._flows.find_inner(embedded.five_tuple())
-        if flow is None or flow.peer is not peer:
+        about_flows = header.protocol != socket.IPPROTO_ICMP or header.icmp_type in ICMP_ABOUT_FLOWS
+        if flow is None or flow.peer is not peer or not about_flows:
             self.counters[UNSOLICITED] += 1
+            return []
+        if header.source != flow.inner.remote and not self._may_come_from(header.source, peer, now):
+            self.counters[FALSE_SOURCE] += 1
             return []
         translated = translate_error(packet, header, flow, outbound=False)
         return [[translated]] if translated is not None else []
+
+    def _may_come_from(self, source: bytes, peer: Hashable, now: float) -> bool:
+        """Whether *source* lies behind *peer*, and is not this host itself."""
+        if now >= self._own_until:
+            self._own = frozenset(address.address for address in local_addresses())
+            self._own_until = now + OWN_ADDRESSES_KEPT
+        return source not in self._own and self._admission.leads_to(peer, source)
 
     def _flow_of(self, peer: Hashable, header: Header) -> Flow | None:
         if header.is_later_fragment:

@@ -44,6 +44,8 @@ OWNER_ATTEMPTS = 2
 OWNER_PAUSE = 0.002
 IPV6_MINIMUM_MTU = 1280  # RFC 8200 section 5
 TCP_SYN, TCP_ACK = 0x02, 0x10
+KILL_SWITCH = "kill_switch"
+"""Counter of direct packets dropped because there is no tunnel."""
 # Answers to ICMP queries come from the stack itself; the query came in past us, so its answer goes out the same way.
 ICMP_REPLIES = frozenset({0, 14, 129})
 
@@ -104,8 +106,8 @@ class Outbound:
         held = self._holding.asked(RECEIVE_TIMEOUT)
         if not held:
             return
-        asked = [flow for flow in held if self._admission.needs_owner(flow.key)]
-        owners = dict(zip((flow.key for flow in asked), self._owners.find([flow.key for flow in asked]), strict=True))
+        keys = [flow.key for flow in held if self._admission.needs_owner(flow.key)]
+        owners = dict(zip(keys, self._owners.find(keys), strict=True)) if keys else {}
         now = clock()
         pause = False
         for flow in held:
@@ -121,9 +123,9 @@ class Outbound:
     def statistics(self) -> Counter[str]:
         """Counters of both threads by name."""
         total = self.counters.copy()
-        total.update(self._classified.drops)
-        total.update(self._capture_buffer.drops)
-        total.update(self._resolver_buffer.drops)
+        # copies, made in one step: the threads may count something new meanwhile
+        for drops in (self._classified.drops, self._capture_buffer.drops, self._resolver_buffer.drops):
+            total.update(drops.copy())
         total["held_overflow"] = self._holding.overflows
         return total
 
@@ -195,11 +197,11 @@ class Outbound:
         key = header.five_tuple()
         if header.icmp_type in ICMP_REPLIES:
             return Verdict.PASS
-        opens = key.protocol == socket.IPPROTO_TCP and bool(_flags(packet, header) & TCP_SYN)
-        known = None if opens else self._flows.find(key)
+        opening = header.tcp_flags & (TCP_SYN | TCP_ACK)
+        known = None if opening == TCP_SYN else self._flows.find(key)
         if known is not None:
             return self._carry(batch, index, known, now)
-        if key.protocol == socket.IPPROTO_TCP and _flags(packet, header) & (TCP_SYN | TCP_ACK) == TCP_SYN | TCP_ACK:
+        if opening == TCP_SYN | TCP_ACK:  # the answer to a connection from outside
             self._admission.admit_direct(key, now)
             return Verdict.BYPASS
         self._holding.hold(key, packet, batch.flags[index], batch.adapter[index])
@@ -234,6 +236,7 @@ class Outbound:
         for index, given in enumerate(batch.verdict):
             if given != Verdict.DROP:
                 batch.verdict[index] = verdict
+                self.counters[KILL_SWITCH] += self.blocking
 
     def _settle(self, held: HeldFlow, app: App | None, asked: bool, now: float) -> None:
         """Decide a held flow, *app* being its owner if one was *asked* for, and let its packets go."""
@@ -251,7 +254,9 @@ class Outbound:
             case Route.BLOCK:
                 for packet in packets:
                     self._answers.refuse(packet.data, now)
-            case Route.DIRECT if not self.blocking:
+            case Route.DIRECT if self.blocking:
+                self.counters[KILL_SWITCH] += len(packets)
+            case Route.DIRECT:
                 self._send_direct(batch, flow_of_each, held.adapter, now)
 
     def _decide(self, held: HeldFlow, app: App | None, asked: bool, now: float) -> Flow | None:
@@ -260,7 +265,7 @@ class Outbound:
         first = held.packets[0].data
         header = parse(first)
         assert isinstance(header, Header)  # it was held because it parsed
-        opens = key.protocol != socket.IPPROTO_TCP or bool(_flags(first, header) & TCP_SYN)
+        opens = key.protocol != socket.IPPROTO_TCP or bool(header.tcp_flags & TCP_SYN)
         if not opens or key.protocol != socket.IPPROTO_TCP:
             known = self._flows.find(key)
             if known is not None:
@@ -309,10 +314,6 @@ def _batch(packets: Sequence[HeldPacket]) -> PacketBatch:
         batch.flags.append(packet.flags)
         offset += len(packet.data)
     return batch
-
-
-def _flags(packet: bytes, header: Header) -> int:
-    return packet[header.transport + 13]
 
 
 def _fragments(packet: bytes, mtu: int) -> list[bytes]:

@@ -74,6 +74,13 @@ class Rules:
                 return not finding.lists.everyone
         return False
 
+    def leads_to(self, tunnel: int, peer: int, address: bytes) -> bool:
+        """Whether packets of some app to *address* (packed) would go to this peer of config *tunnel*."""
+        return any(
+            (finding.route, finding.tunnel, finding.peer) == (Route.TUNNEL, tunnel, peer)
+            for finding in self._findings(Destination.of_flow(address, 0, 0))
+        )
+
     def blocked_versions(self, tunnel: int) -> tuple[int, ...]:
         """The IP versions that config *tunnel* lacks and therefore keeps its apps from using around it."""
         return self._tunnels[tunnel].blocked_versions

@@ -1,0 +1,120 @@
+"""From a decision to a flow, and to the first line about an app."""
+
+import logging
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.worlds import (
+    ADDRESSES,
+    CHROME,
+    DNS,
+    EVERYTHING,
+    FIREFOX,
+    HOST,
+    REMOTE,
+    TUNNEL,
+    World,
+    config,
+    packed,
+)
+from wiresock_py.config import Config
+from wiresock_py.engine.admission import MAX_INTRODUCED, Admission
+from wiresock_py.flow import SYSTEM, App, FiveTuple, Route
+
+CHROME_ONLY = f"{EVERYTHING}\nAllowedApps = chrome"
+
+
+def key(port: int = 443, *, protocol: int = socket.IPPROTO_TCP, version: int = 4, remote: str = "") -> FiveTuple:
+    return FiveTuple(protocol, packed(HOST[version]), 5000, packed(remote or REMOTE[version]), port)
+
+
+Make = Callable[..., tuple[Admission, World]]
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Make:
+    def make(*configs: Config, with_links: bool = True) -> tuple[Admission, World]:
+        world = World(monkeypatch, *configs, with_links=with_links)
+        return world.engine._outbound._admission, world
+
+    return make
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_tunnelled_flow_gets_its_peer_and_the_tunnels_address(make: Make, version: int) -> None:
+    admission, world = make(config(CHROME_ONLY))
+    flow = admission.admit(key(version=version), CHROME, 1.0)
+    assert (flow.route, flow.peer, flow.owner) == (Route.TUNNEL, world.links[0].peers[0], CHROME)
+    assert flow.inner == key(version=version)._replace(local=packed(TUNNEL[version]))
+    assert world.engine.flows.find(flow.key) is flow
+    assert world.engine.flows.find_inner(flow.inner) is flow
+
+
+def test_another_apps_flow_is_direct_and_keeps_its_addresses(make: Make) -> None:
+    admission, world = make(config(CHROME_ONLY))
+    flow = admission.admit(key(), FIREFOX, 1.0)
+    assert (flow.route, flow.peer, flow.inner) == (Route.DIRECT, None, key())
+    assert world.engine.flows.find_inner(flow.inner) is None
+
+
+def test_the_destination_chooses_among_peers_and_tunnels(make: Make) -> None:
+    admission, world = make(
+        config("AllowedIPs = 203.0.113.0/24", "AllowedIPs = 203.0.113.128/25", file="a.conf"),
+        config("AllowedIPs = 192.0.2.0/24", first_server=2, file="b.conf"),
+    )
+    (first, second), (third,) = world.links[0].peers, world.links[1].peers
+    for remote, peer in (("203.0.113.1", first), ("203.0.113.200", second), ("192.0.2.1", third)):
+        assert admission.admit(key(remote=remote), SYSTEM, 1.0).peer is peer
+
+
+def test_a_query_of_a_tunnelled_app_goes_to_the_tunnels_server(make: Make) -> None:
+    admission, _ = make(config(CHROME_ONLY, interface=f"{ADDRESSES}\nDNS = {DNS[4]}"))
+    asked = key(53, protocol=socket.IPPROTO_UDP, remote="192.168.1.1")
+    flow = admission.admit(asked, CHROME, 1.0)
+    assert flow.inner == asked._replace(local=packed(TUNNEL[4]), remote=packed(DNS[4]))
+    assert admission.admit(asked, FIREFOX, 1.0).route is Route.DIRECT
+
+
+def test_a_query_of_a_family_without_a_server_is_refused(make: Make) -> None:
+    admission, _ = make(config(CHROME_ONLY, interface=f"{ADDRESSES}\nDNS = {DNS[4]}"))
+    asked = key(53, protocol=socket.IPPROTO_UDP, version=6)
+    assert admission.admit(asked, CHROME, 1.0).route is Route.BLOCK
+
+
+def test_without_links_a_tunnelled_flow_has_nobody_to_go_to(make: Make) -> None:
+    admission, _ = make(config(CHROME_ONLY), with_links=False)
+    flow = admission.admit(key(), CHROME, 1.0)
+    assert (flow.route, flow.peer) == (Route.TUNNEL, None)
+    assert admission.admit(key(), FIREFOX, 1.0).route is Route.DIRECT
+
+
+def test_an_app_is_introduced_once_for_each_way_its_packets_go(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    admission, _ = make(config(f"{CHROME_ONLY}\nDisallowedIPs = 192.168.0.0/16"))
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            admission.admit(key(), CHROME, 1.0)
+            admission.admit(key(remote="192.168.1.1"), CHROME, 1.0)
+    tunnelled, direct = caplog.messages
+    assert tunnelled.startswith("chrome (pid 100): first TCP packet goes into the tunnel: ")
+    assert direct.startswith("chrome (pid 100): first TCP packet goes direct: ")
+
+
+def test_introductions_are_bounded(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    admission, _ = make(config(CHROME_ONLY))
+    with caplog.at_level(logging.INFO):
+        for number in range(MAX_INTRODUCED + 10):
+            admission.admit(key(), App(number, 0.0, f"/opt/{number}"), 1.0)
+    assert len(caplog.messages) == MAX_INTRODUCED
+
+
+def test_an_address_leads_to_the_peer_whose_prefix_holds_it_unless_it_is_excluded(make: Make) -> None:
+    admission, world = make(
+        config("AllowedIPs = 0.0.0.0/0\nDisallowedIPs = 192.168.0.0/16", "AllowedIPs = 10.9.0.0/16")
+    )
+    whole, part = world.links[0].peers
+    for address, peer in (("1.2.3.4", whole), ("10.9.0.1", part)):
+        assert [one for one in (whole, part) if admission.leads_to(one, packed(address))] == [peer]
+    for address in ("192.168.1.1", "127.0.0.1", "169.254.1.1", "224.0.0.1", "0.0.0.0", "::1", "fe80::1", "2001:db8::1"):
+        assert not any(admission.leads_to(one, packed(address)) for one in (whole, part))
