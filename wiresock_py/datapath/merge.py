@@ -21,6 +21,9 @@ PUSH = 0x0008_0000
 ACK = 0x0010_0000
 FLAGS = 0x0FFF_0000
 
+# Linux takes 1024 buffers a sendmsg (IOV_MAX).
+MAX_PIECES = 1024
+
 # What all segments of a run share: the first word of the IP header (without the length, in IPv4), TTL and protocol, the
 # fragment field, the acknowledgment, the fourth word of the TCP header (PSH set) and the options.
 Signature = tuple[int, int, int, int, int, bytes]
@@ -81,7 +84,7 @@ class TcpRun:
         self.count += 1
         self.room -= size
         # After an odd number of bytes the next payload's sum would have to be shifted: rare enough to end the run.
-        self.expected = -1 if size & 1 else (sequence + size) & 0xFFFFFFFF
+        self.expected = -1 if size & 1 or self.count == MAX_PIECES else (sequence + size) & 0xFFFFFFFF
         self._sums += sequence + size + word + checksum
         self._push |= word & PUSH
 

@@ -23,7 +23,7 @@ from tests.support.traffic import (
     session_pair,
     tunnelled,
 )
-from wiresock_py.datapath import FlowTable, Opened, open_datagrams
+from wiresock_py.datapath import FlowTable, Opened, merge, open_datagrams
 from wiresock_py.filters.base import MAX_PACKET
 from wiresock_py.flow import FiveTuple, Route
 
@@ -194,6 +194,12 @@ def test_a_merged_packet_is_no_larger_than_a_packet_may_be(ends: Ends) -> None:
         sum(len(packet) - len(segments[0]) + 1300 for packet in packets[1:]) + len(segments[0]) - 1300,
     ]
     assert sum(map(len, payloads(packets))) == 60 * 1300
+
+
+def test_a_merged_packet_has_no_more_pieces_than_one_system_call_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merge, "MAX_PIECES", 8)
+    opened = open_segments(IPV4, [segment(IPV4, 2 * number, b"ab") for number in range(21)])
+    assert [len(pieces) for pieces in opened.packets] == [8, 8, 5]
 
 
 @BOTH
