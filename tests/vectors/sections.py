@@ -2,6 +2,7 @@
 
 from tests.vectors.cases import Json, Section
 from tests.vectors.cookies import cookie_cases
+from tests.vectors.datapath import checksum_cases, mss_clamp_cases, too_big_cases
 from tests.vectors.handshakes import handshake_cases, handshake_negative_cases
 from tests.vectors.primitives import constant_cases, primitive_cases
 from tests.vectors.rotation import rotation_cases
@@ -23,6 +24,9 @@ SECTIONS: dict[str, Section] = {
     "allowed_ips": allowed_ips_cases,
     "padding": padding_cases,
     "ratelimiter": ratelimiter_cases,
+    "checksums": checksum_cases,
+    "mss_clamp": mss_clamp_cases,
+    "icmp_too_big": too_big_cases,
     "keypair_rotation": rotation_cases,
     "timer_scenarios": timer_cases,
 }
