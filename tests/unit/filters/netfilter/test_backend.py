@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+assert sys.platform == "linux"
+
 from tests.backends.packets import read
 from tests.backends.worlds import PATIENCE, NetfilterWorld, all_packets
 from wiresock_py.errors import BackendError

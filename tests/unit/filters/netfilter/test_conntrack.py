@@ -2,8 +2,11 @@
 
 import re
 import socket
+import sys
 
 import pytest
+
+assert sys.platform == "linux"
 
 from tests.backends.namespaces import Namespace
 from wiresock_py.filters.netfilter.conntrack import CHUNK, forget

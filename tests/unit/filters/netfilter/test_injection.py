@@ -1,10 +1,13 @@
 """Raw sockets that put packets into the host's stack, on a real one."""
 
 import socket
+import sys
 from collections.abc import Iterator
 from ipaddress import ip_network
 
 import pytest
+
+assert sys.platform == "linux"
 
 from tests.backends.packets import Datagram, build
 from tests.backends.worlds import NetfilterWorld

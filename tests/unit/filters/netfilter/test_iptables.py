@@ -3,11 +3,14 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+
+assert sys.platform == "linux"
 
 from tests.backends.namespaces import Namespace
 from wiresock_py.errors import BackendError

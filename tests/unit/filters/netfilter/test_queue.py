@@ -1,11 +1,14 @@
 """NFQUEUE messages, without a kernel; what the kernel makes of them is in test_backend.py and tests/backends."""
 
 import struct
+import sys
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+assert sys.platform == "linux"
 
 from wiresock_py.filters import PacketFlag, Verdict
 from wiresock_py.filters.netfilter import queue

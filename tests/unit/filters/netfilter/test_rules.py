@@ -1,9 +1,12 @@
 """Rules as text; that the kernel takes them so is in test_iptables.py and test_backend.py."""
 
 import re
+import sys
 from ipaddress import ip_network
 
 import pytest
+
+assert sys.platform == "linux"
 
 from wiresock_py.errors import BackendError
 from wiresock_py.filters import CapturePlan

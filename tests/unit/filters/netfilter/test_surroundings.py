@@ -1,8 +1,11 @@
 """Default routes and what lies behind other adapters, read from a real routing table."""
 
+import sys
 from ipaddress import ip_network
 
 import pytest
+
+assert sys.platform == "linux"
 
 from tests.backends.namespaces import Namespace
 from wiresock_py.filters.netfilter.surroundings import surroundings

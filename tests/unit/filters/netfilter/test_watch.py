@@ -1,10 +1,13 @@
 """The thread that notices changes, on a real namespace."""
 
+import sys
 import threading
 import time
 from itertools import pairwise
 
 import pytest
+
+assert sys.platform == "linux"
 
 from tests.backends.namespaces import Namespace
 from wiresock_py.filters.netfilter.watch import REST, Watch
