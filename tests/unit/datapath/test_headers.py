@@ -115,6 +115,7 @@ def test_ipv6_fragments_are_told_apart() -> None:
         (bytes(IPV4.ip(len=27) / UDP())[:26], PacketDrop.BAD_LENGTH),
         (bytes(IPV4.ip(len=19) / UDP()), PacketDrop.BAD_LENGTH),
         (bytes(IPV6.ip(plen=9) / UDP()), PacketDrop.BAD_LENGTH),
+        (bytes(IPV6.ip(plen=65_535, nh=17)) + bytes(65_535), PacketDrop.BAD_LENGTH),
         (bytes(IPV4.ip() / TCP(dataofs=4)), PacketDrop.BAD_LENGTH),
         (bytes(IPV4.ip() / TCP(dataofs=6)), PacketDrop.BAD_LENGTH),
         (bytes(IPV4.ip() / UDP(len=7)), PacketDrop.BAD_LENGTH),

@@ -156,6 +156,17 @@ def test_an_echo_request_is_found_inside_an_error(ends: Ends) -> None:
     assert_icmp_sound(translated)
 
 
+def test_of_an_embedded_later_fragment_only_the_addresses_change() -> None:
+    flow = tunnelled(FlowTable(), IPV4, 17)
+    fragment = bytes(IPV4.ip(IPV4.tunnel, frag=9, proto=17) / bytes(range(16)))
+    error = unreachable(IPV4, IPV4.server, IPV4.tunnel, fragment)
+    translated = translate_error(error, read(error), flow, outbound=False)
+    assert translated is not None
+    assert_icmp_sound(translated)
+    assert dissect(translated[28:]).src == IPV4.host
+    assert translated.endswith(bytes(range(16)))
+
+
 def test_a_wrong_icmp_checksum_stays_wrong() -> None:
     flows = FlowTable()
     flow = tunnelled(flows, IPV4, 17)

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, UDP, IPOption, IPOption_NOP, IPOption_RR
+from scapy.layers.inet6 import IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting
 
 from tests.support.traffic import IPV4, IPV6, Ends, address, assert_sound
-from wiresock_py.datapath import Header, fragment, parse
+from wiresock_py.datapath import Header, fragment, fragment_at_source, parse
 from wiresock_py.datapath.ip import build
 
 
@@ -75,6 +76,27 @@ def test_no_options_make_fragment_raise(options: bytes) -> None:
     packet = base + options + b"\0\1\0\2\0\xc8\0\0" + bytes(192)
     pieces = fragment(packet, header_of(packet), 128)
     assert b"".join(piece[(piece[0] & 15) * 4 :] for piece in pieces) == packet[60:]
+
+
+@given(st.integers(1, 4000), st.integers(1280, 1500))
+def test_an_ipv6_datagram_is_cut_where_it_is_sent(size: int, mtu: int) -> None:
+    packet = bytes(IPV6.ip(tc=4) / UDP(sport=1, dport=2) / bytes(i % 251 for i in range(size)))
+    data = b""
+    pieces = fragment_at_source(packet, header_of(packet), mtu, 0xDEADBEEF)
+    for number, piece in enumerate(pieces):
+        header = header_of(piece)
+        assert len(piece) == header.length <= mtu
+        assert (header.identification, header.fragment_offset, header.protocol) == (0xDEADBEEF, len(data), 17)
+        assert header.more_fragments is (number < len(pieces) - 1)
+        assert piece[:4] + piece[7:40] == packet[:4] + packet[7:40]
+        data += piece[header.transport :]
+    assert data == packet[40:]
+
+
+def test_what_must_be_repeated_or_is_a_fragment_already_is_not_cut() -> None:
+    for extension in (IPv6ExtHdrHopByHop(), IPv6ExtHdrRouting(), IPv6ExtHdrFragment(m=1)):
+        packet = bytes(IPV6.ip() / extension / UDP(sport=1, dport=2, len=3000) / bytes(2992))
+        assert fragment_at_source(packet, header_of(packet), 1280, 1) == []
 
 
 def assert_header_sound(packet: bytes) -> IP:
