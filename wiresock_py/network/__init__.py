@@ -9,8 +9,8 @@ from wiresock_py.network.adapters import (
     source_address,
 )
 from wiresock_py.network.changes import Change, NetworkChanges
-from wiresock_py.network.lookup import lookup
-from wiresock_py.network.resolvers import Resolver, resolvers
+from wiresock_py.network.dns_servers import Resolver, resolvers
+from wiresock_py.network.names import lookup
 from wiresock_py.network.routes import DefaultRoute
 
 __all__ = [

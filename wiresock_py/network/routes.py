@@ -16,7 +16,7 @@ _RT_TABLE_MAIN = 254
 _RTN_UNICAST = 1
 _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 4, 5, 6, 9, 15, 18
 # rtnexthop: length, flags, hops, interface; its own attributes follow
-_NEXT_HOP = struct.Struct("=HBBi")
+_NEXT_HOP = struct.Struct("=HBBI")
 _RTNH_F_DEAD, _RTNH_F_LINKDOWN = 1, 16
 _NOT_USABLE = _RTNH_F_DEAD | _RTNH_F_LINKDOWN
 _NUMBER = struct.Struct("=I")

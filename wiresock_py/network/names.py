@@ -30,7 +30,7 @@ from wiresock_py.network.dns import (
     encode_name,
     encode_query,
 )
-from wiresock_py.network.resolvers import Resolver, hosts_entry, resolvers, search_domains
+from wiresock_py.network.dns_servers import Resolver, hosts_entry, resolvers, search_domains
 
 Address = IPv4Address | IPv6Address
 

@@ -1,0 +1,96 @@
+import socket
+import sys
+
+import psutil
+import pytest
+
+from wiresock_py.errors import NetworkError
+from wiresock_py.network import adapters
+from wiresock_py.network.adapters import (
+    adapter_mtu,
+    default_adapters,
+    has_route,
+    local_addresses,
+    packed,
+    set_mark,
+    source_address,
+)
+from wiresock_py.network.routes import DefaultRoute
+
+LOOPBACK = socket.inet_aton("127.0.0.1")
+
+
+def test_the_loopback_address_is_among_the_local_ones_with_its_prefix() -> None:
+    own = [address for address in local_addresses() if address.address == LOOPBACK]
+    assert [(address.prefix_length, address.adapter in psutil.net_if_addrs()) for address in own] == [(8, True)]
+
+
+def test_the_source_address_is_the_one_the_host_would_send_from() -> None:
+    assert source_address(socket.inet_aton("127.0.0.77")) == LOOPBACK
+
+
+def test_addresses_lose_their_zone() -> None:
+    assert packed("fe80::1%eth0") == socket.inet_pton(socket.AF_INET6, "fe80::1")
+
+
+@pytest.mark.parametrize(
+    ("netmask", "size", "length"),
+    [
+        ("255.255.255.0", 4, 24),
+        ("255.255.255.255", 4, 32),
+        ("0.0.0.0", 4, 0),
+        ("ffff:ffff:ffff:ffff::", 16, 64),
+        ("ffff:ffff::/32", 16, 32),
+        (None, 4, 32),
+        (None, 16, 128),
+    ],
+)
+def test_masks_become_prefix_lengths(netmask: str | None, size: int, length: int) -> None:
+    assert adapters._prefix_length(netmask, size) == length
+
+
+def test_the_mtu_is_the_systems_own() -> None:
+    for name, facts in psutil.net_if_stats().items():
+        assert adapter_mtu(name) == facts.mtu
+
+
+@pytest.mark.parametrize("name", ["nosuch0", "a-name-far-too-long-for-an-adapter", "ä"])
+def test_an_adapter_that_is_not_there_is_an_error_that_names_those_there_are(name: str) -> None:
+    with pytest.raises(NetworkError, match=f"no adapter {name}") as caught:
+        adapter_mtu(name)
+    assert next(iter(psutil.net_if_addrs())) in caught.value.remedy
+
+
+def test_a_host_can_send_where_it_has_a_source_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    reachable = {4: b"\x0a\0\0\1", 16: None}
+    monkeypatch.setattr(adapters, "source_address", lambda remote: reachable[len(remote)])
+    assert has_route(socket.AF_INET)
+    assert not has_route(socket.AF_INET6)
+
+
+def test_the_adapter_in_use_is_the_one_with_the_source_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapters, "source_address", lambda remote: LOOPBACK if len(remote) == 4 else None)
+    name = next(own.adapter for own in local_addresses() if own.address == LOOPBACK)
+    assert adapters._route_in_use(socket.AF_INET) == DefaultRoute(socket.AF_INET, name, 0, b"", 0)
+    assert adapters._route_in_use(socket.AF_INET6) is None
+
+
+def test_ipv4_default_routes_come_before_ipv6_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    def routes(family: socket.AddressFamily) -> list[DefaultRoute]:
+        return [DefaultRoute(family, "eth0", 2, b"", 10)]
+
+    monkeypatch.setattr(adapters, "default_routes", routes)
+    monkeypatch.setattr(adapters, "_route_in_use", lambda family: routes(family)[0])
+    assert [route.family for route in default_adapters()] == [socket.AF_INET, socket.AF_INET6]
+    assert [route.family for route in default_adapters(socket.AF_INET6)] == [socket.AF_INET6]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux marks packets")
+def test_a_process_without_the_right_to_mark_is_told_what_to_do() -> None:
+    class Refusing(socket.socket):
+        def setsockopt(self, *_: object) -> None:
+            raise PermissionError
+
+    with Refusing(socket.AF_INET, socket.SOCK_DGRAM) as sock, pytest.raises(NetworkError) as caught:
+        set_mark(sock, 1)
+    assert "CAP_NET_ADMIN" in caught.value.remedy
