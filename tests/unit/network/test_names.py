@@ -285,6 +285,7 @@ def test_every_socket_carries_the_mark(serve: Serve, monkeypatch: pytest.MonkeyP
 
     class Watched(socket.socket):
         def connect(self, place: object) -> None:
+            assert sys.platform == "linux"
             marks.append(self.getsockopt(socket.SOL_SOCKET, socket.SO_MARK))
             connect(self, place)  # type: ignore[arg-type]  # the base class takes any address
 
