@@ -285,8 +285,8 @@ def test_every_socket_carries_the_mark(serve: Serve, monkeypatch: pytest.MonkeyP
 
     class Watched(socket.socket):
         def connect(self, place: object) -> None:
-            assert sys.platform == "linux"
-            marks.append(self.getsockopt(socket.SOL_SOCKET, socket.SO_MARK))
+            if sys.platform == "linux":
+                marks.append(self.getsockopt(socket.SOL_SOCKET, socket.SO_MARK))
             connect(self, place)  # type: ignore[arg-type]  # the base class takes any address
 
     server = serve({"vpn.example": BOTH}, truncate=True)
