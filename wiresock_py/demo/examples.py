@@ -2,8 +2,9 @@
 
 import dataclasses
 from collections.abc import Iterable
-from importlib.resources import files
+from pathlib import Path
 
+import wiresock_py
 from wiresock_py.config import Address, Config, Endpoint, InterfaceAddress, Network, parse
 from wiresock_py.crypto import PresharedKey, PrivateKey, PublicKey
 from wiresock_py.lab import TUNNEL_RESOLVER
@@ -11,8 +12,10 @@ from wiresock_py.lab import TUNNEL_RESOLVER
 
 def example(name: str) -> Config:
     """The file *name* of configs/, as it is."""
-    text = files("wiresock_py.configs").joinpath(f"{name}.conf").read_text(encoding="utf-8")
-    return parse(text, f"configs/{name}.conf")
+    package = Path(wiresock_py.__file__).parent
+    # installed, the folder lies within the package; in a checkout beside it
+    folder = next(place / "configs" for place in (package, package.parent) if (place / "configs").is_dir())
+    return parse((folder / f"{name}.conf").read_text(encoding="utf-8"), f"configs/{name}.conf")
 
 
 def fitted(

@@ -163,13 +163,9 @@ class LabStage:
         frames += capture.frames
 
     def _rules(self) -> list[str]:
-        """Rules, chains and policies in the client's namespace; tables that are only there, and empty, do not count."""
-        lines = [
-            line.partition(" [")[0] if line.startswith(":") else line
-            for command in ("iptables-save", "ip6tables-save")
-            for line in self._lab.client.run(command).splitlines()
-        ]
-        return [line for line in lines if line.startswith("-A") or (line[:1] == ":" and not line.endswith(" ACCEPT"))]
+        """What stands in the firewall of the client's namespace."""
+        commands = ("iptables-save", "ip6tables-save")
+        return [line for command in commands for line in standing(self._lab.client.run(command))]
 
     def _iperf(self, *options: str) -> Seen:
         before = self._server.state(self._peer)
@@ -182,6 +178,12 @@ class LabStage:
         total = report["end"]["sum_received"]
         text = f"{total['bits_per_second'] / 1e6:.0f} Mbit/s for {LOAD_SECONDS} s; {_megabytes(through)} by the server"
         return Seen(text, through > total["bytes"] > 0)
+
+
+def standing(saved: str) -> list[str]:
+    """The rules, chains and policies in what ``iptables-save`` printed; tables that are merely there do not count."""
+    lines = (line.partition(" [")[0] if line.startswith(":") else line for line in saved.splitlines())
+    return [line for line in lines if line.startswith("-A") or (line.startswith(":") and not line.endswith(" ACCEPT"))]
 
 
 def _between(frames: Sequence[Frame], host: Host) -> int:

@@ -137,7 +137,7 @@ class Story:
             seen = see() if self._clock() < self._end else Seen("not done: no time left", ok=False)
         except (WiresockError, OSError) as error:  # TimeoutError is an OSError
             remedy = error.remedy if isinstance(error, WiresockError) else ""
-            reason = str(error) or type(error).__name__
+            reason = str(error).partition("\n")[0] or type(error).__name__
             seen = Seen(f"{reason} ({remedy})" if remedy else reason, ok=False)
         self.evidence.append(Evidence(done, seen))
         for line in self._said():
