@@ -58,7 +58,7 @@ class PacketBatch:
     """Captured packets, side by side in one buffer that the backend owns and fills again at the next ``receive``.
 
     Packet *i* is ``data[offset[i]:offset[i] + length[i]]``, from its IP header on. The lists are as long as the batch
-    has packets. Whoever wants to keep a packet beyond ``finish`` copies it.
+    has packets. Whoever wants to keep a packet beyond the next ``receive`` copies it.
     """
 
     data: memoryview
@@ -121,7 +121,7 @@ class Backend(Protocol):
         """The next batch, waiting up to *timeout* seconds; None if there was nothing or the backend was closed."""
 
     def finish(self, batch: PacketBatch) -> None:
-        """Carry out ``batch.verdict``; the batch's buffer is the backend's again afterwards."""
+        """Carry out ``batch.verdict``. The packets can be read until the next ``receive``."""
 
     def send_to_stack(self, packets: Sequence[Sequence[Buffer]]) -> int:
         """Hand packets to the host's stack as if they had arrived; returns how many it took.

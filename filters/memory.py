@@ -128,8 +128,11 @@ class MemoryBackend:
             return batch
 
     def finish(self, batch: PacketBatch) -> None:
-        """Carry out ``batch.verdict``; the batch's buffer is the backend's again afterwards."""
+        """Carry out ``batch.verdict``. The packets can be read until the next ``receive``."""
         with self._changed:
+            if not batch.token:
+                return
+            batch.token.clear()  # decided
             for offset, length, adapter, verdict in zip(
                 batch.offset, batch.length, batch.adapter, batch.verdict, strict=True
             ):
@@ -141,7 +144,6 @@ class MemoryBackend:
                     self._bypass(packet)
                 self._counters["bypassed" if verdict == Verdict.BYPASS else "passed"] += 1
                 self._leave(packet, adapter)
-            batch.clear()
 
     def send_to_stack(self, packets: Sequence[Sequence[Buffer]]) -> int:
         """Put packets on the stack's wire."""

@@ -192,9 +192,11 @@ class NetfilterBackend:
             return batch
 
     def finish(self, batch: PacketBatch) -> None:
-        """Carry out ``batch.verdict``; the batch's buffer is the backend's again afterwards."""
+        """Carry out ``batch.verdict``. The packets can be read until the next ``receive``."""
         with self._serving:
             tokens, verdicts, split = batch.token, batch.verdict, self._split
+            if not tokens:
+                return
             self._other.decide(tokens[:split], verdicts[:split])
             self._tcp.decide(tokens[split:], verdicts[split:])
             self._split = 0
@@ -203,7 +205,7 @@ class NetfilterBackend:
             counters["dropped"] += dropped
             counters["bypassed"] += bypassed
             counters["passed"] += len(verdicts) - dropped - bypassed
-            batch.clear()
+            tokens.clear()  # decided: no id may be named twice
 
     def send_to_stack(self, packets: Sequence[Sequence[Buffer]]) -> int:
         """Hand packets addressed to this host to its stack; one whose address is gone is refused, never sent out."""

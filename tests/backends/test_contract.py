@@ -74,6 +74,19 @@ def test_a_packet_of_the_plan_is_captured_whole_and_does_not_leave(world: World,
     assert left(world) == []
 
 
+def test_a_batch_can_be_read_after_its_verdicts_and_is_decided_once(world: World) -> None:
+    world.backend.open(INSIDE_PLAN)
+    world.send(b"secret", INSIDE[4], 99)
+    batch = captured(world)
+    packets = all_packets(batch)
+    batch.verdict[0] = Verdict.PASS
+    world.backend.finish(batch)
+    world.backend.finish(batch)
+    assert all_packets(batch) == packets
+    assert left(world) == [b"secret"]
+    assert world.backend.statistics()["passed"] == 1
+
+
 @BOTH
 def test_a_packet_outside_the_plan_never_reaches_python(world: World, version: int) -> None:
     world.backend.open(INSIDE_PLAN)

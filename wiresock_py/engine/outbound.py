@@ -92,14 +92,16 @@ class Outbound:
         now = clock()
         found = self._classified
         classify(batch, self._flows, now, found)
-        self._dispatch(batch, found.tunnel, found.flow, self._capture_buffer, now)
         for index in found.blocked:
             self._answers.refuse(_packet(batch, index), now)
         for index in found.slow:
             batch.verdict[index] = self._inspect(batch, index, now)
         if not self.bypassing:
             self._keep_in_sight(batch)
+        # Verdicts first: as long as its last packets wait for one, TCP sends no more (it limits what it has queued
+        # below itself), and would be idle while these are sealed.
         self._backend.finish(batch)
+        self._dispatch(batch, found.tunnel, found.flow, self._capture_buffer, now)
 
     def resolve(self) -> None:
         """Wait for flows without an owner and settle each of them."""
