@@ -14,6 +14,7 @@ import pytest
 
 from wiresock_py.lab import (
     CLIENT,
+    ECHO_PORT,
     INNER_CLIENT,
     INNER_SERVER,
     INTERNET,
@@ -30,7 +31,6 @@ from wiresock_py.lab import (
     clean,
     leftovers,
 )
-from wiresock_py.lab.lab import ECHO_PORT
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 
@@ -113,20 +113,11 @@ def test_a_host_of_the_lan_reaches_a_listener_of_the_client(app: Callable[[str],
     assert sshd.visitors(port=2222) == [f"tcp ::ffff:{ROUTER.v4}", f"udp {ROUTER.v6}"]
 
 
-def probe(app: App, ports: range, seconds: float, rate: float = 200.0) -> list[dict[str, object]]:
-    targets = {"4": INTERNET.of(4), "6": INTERNET.of(6)}
-    resolvers = {"4": ROUTER.of(4), "6": ROUTER.of(6)}
-    app.start_probes(
-        name="p", targets=targets, resolvers=resolvers, port=ECHO_PORT, ports=[ports.start, ports.stop], rate=rate
-    )
-    time.sleep(seconds)
-    result: list[dict[str, object]] = app.stop_probes(name="p")
-    return result
-
-
 def test_probes_of_every_kind_are_answered_and_seen_on_the_capture(chrome: App, lab: Lab, capture: Capture) -> None:
     ports = lab.probe_ports()
-    probes = probe(chrome, ports, seconds=1.0)
+    chrome.start_probes(ports, targets=INTERNET, resolvers=ROUTER, port=ECHO_PORT, rate=200)
+    time.sleep(1)
+    probes = chrome.stop_probes()
     capture.stop()
     assert len(probes) == pytest.approx(200, abs=20)
     assert len({entry["kind"] for entry in probes}) == 14

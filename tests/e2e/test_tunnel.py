@@ -243,17 +243,9 @@ def test_an_undecided_flow_beside_a_bulk_flow_puts_no_frame_on_the_wrong_link(
     chrome_ports, firefox_ports = lab.probe_ports(), lab.probe_ports()
     with lab.capture_inner(server) as inner:
         for app, ports in ((chrome, chrome_ports), (firefox, firefox_ports)):
-            app.start_probes(
-                name="p",
-                targets={"4": INTERNET.of(4), "6": INTERNET.of(6)},
-                resolvers={"4": ROUTER.of(4), "6": ROUTER.of(6)},
-                port=ECHO_PORT,
-                ports=[ports.start, ports.stop],
-                rate=100,
-                protocols=["tcp-new", "udp-new"],
-            )
+            app.start_probes(ports, targets=INTERNET, port=ECHO_PORT, rate=100, protocols=["tcp-new", "udp-new"])
         time.sleep(3)
-        through, direct = chrome.stop_probes(name="p"), firefox.stop_probes(name="p")
+        through, direct = chrome.stop_probes(), firefox.stop_probes()
     capture.stop()
     assert capture.lost == inner.lost == 0
     clients = {CLIENT.of(4), CLIENT.of(6)}

@@ -1,6 +1,6 @@
 """The lab: network namespaces with a real WireGuard server, for the demo, the end-to-end tests and the benchmarks."""
 
-from wiresock_py.lab.apps import App
+from wiresock_py.lab.apps import App, ProbeResult
 from wiresock_py.lab.capture import Capture, Frame, decode
 from wiresock_py.lab.core_server import CoreServer
 from wiresock_py.lab.lab import ECHO_PORT, Lab
@@ -45,6 +45,7 @@ __all__ = [
     "Namespace",
     "Peer",
     "PeerState",
+    "ProbeResult",
     "Server",
     "WireGuard",
     "clean",

@@ -12,11 +12,13 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from wiresock_py.lab.namespaces import LabError, Namespace, Process
+from wiresock_py.lab.topology import Host
 
 PROGRAMS = Path(__file__).parent / "programs"
 START_TIMEOUT = 10.0
@@ -36,6 +38,15 @@ def install(name: str, folder: Path) -> Path:
 def script(interpreter: Path | str, name: str, *arguments: str) -> list[str]:
     """The command line that runs one of the lab's programs: no site-packages, nothing from the environment."""
     return [str(interpreter), "-E", "-s", "-S", "-B", str(PROGRAMS / name), *arguments]
+
+
+class ProbeResult(TypedDict):
+    """What became of one probe; times on the monotonic clock of the machine, *answered* 0 for never."""
+
+    kind: str
+    sent: float
+    answered: float
+    error: str
 
 
 class App:
@@ -98,6 +109,37 @@ class App:
         if verb.startswith("_"):
             raise AttributeError(verb)
         return lambda **arguments: self.call(verb, **arguments)
+
+    def start_probes(
+        self,
+        ports: range,
+        *,
+        targets: Host,
+        port: int,
+        resolvers: Host | None = None,
+        rate: float = 200.0,
+        protocols: Sequence[str] = (),
+    ) -> None:
+        """Probe *targets* from client-side *ports* until :meth:`stop_probes`; programs/probes.py names the protocols.
+
+        Without *protocols*, all of them; DNS needs *resolvers*.
+        """
+        options: dict[str, object] = {"protocols": list(protocols)} if protocols else {}
+        self.call(
+            "start_probes",
+            name="probes",
+            targets={"4": targets.of(4), "6": targets.of(6)},
+            resolvers={"4": resolvers.of(4), "6": resolvers.of(6)} if resolvers else {},
+            port=port,
+            ports=[ports.start, ports.stop],
+            rate=rate,
+            **options,
+        )
+
+    def stop_probes(self) -> list[ProbeResult]:
+        """End the probes; what became of each, in the order they were sent."""
+        results: list[ProbeResult] = self.call("stop_probes", name="probes")
+        return results
 
     def stop(self) -> None:
         """End the process. May be repeated."""

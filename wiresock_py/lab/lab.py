@@ -67,7 +67,7 @@ class Lab:
         self._resolvers = resolvers
         self._cache = cache or platformdirs.user_cache_path("wiresock-py")
         self._numbers = itertools.count()
-        self._ports = iter(range(PROBE_PORTS.start, PROBE_PORTS.stop, PORTS_A_RUN))
+        self._ports = itertools.cycle(range(PROBE_PORTS.start, PROBE_PORTS.stop, PORTS_A_RUN))
         self._link: Process | None = None
         self._parts = contextlib.ExitStack()
 
@@ -182,10 +182,8 @@ class Lab:
         return counters
 
     def probe_ports(self) -> range:
-        """A range of client-side ports that no other run of probes has; LabError when there are no more."""
-        start = next(self._ports, None)
-        if start is None:
-            raise LabError("all ranges of probe ports of this lab are used", "use a new lab")
+        """A range of client-side ports for one run of probes; the same one comes again only after a dozen others."""
+        start = next(self._ports)
         return range(start, start + PORTS_A_RUN)
 
     # -- building ------------------------------------------------------------------------------------------------------

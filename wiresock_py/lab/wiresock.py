@@ -83,6 +83,10 @@ class Client:
         self._process.stop()
         psutil.wait_procs(processes, timeout=STOP_TIMEOUT)
 
+    def wait(self, timeout: float = STOP_TIMEOUT) -> int:
+        """Wait until it ends by itself; its exit code. Raises subprocess.TimeoutExpired."""
+        return self._process.popen.wait(timeout)
+
     def stop(self, number: int = signal.SIGINT) -> int:
         """End it as Ctrl+C (or another signal) does; its exit code. May be repeated."""
         return self._process.stop(number, STOP_TIMEOUT)

@@ -22,6 +22,7 @@ from itertools import count
 
 from wire import echo_request, ping_socket, question  # type: ignore[import-not-found]
 
+CONNECT_TIMEOUT = 1.0
 PATIENCE = 3.0  # seconds a probe's socket is kept for an answer
 
 PROTOCOLS = ("tcp-new", "tcp-open", "udp-new", "udp-open", "dns-udp", "dns-tcp", "icmp")
@@ -143,7 +144,11 @@ class ProbeRun:
             self._buffers[kind] = b""
             self._selector.register(sock, selectors.EVENT_READ, kind)
             if protocol != "icmp":
-                sock.connect_ex((self._targets[kind[-1]], self._port))
+                sock.settimeout(CONNECT_TIMEOUT)
+                try:
+                    sock.connect((self._targets[kind[-1]], self._port))
+                finally:
+                    sock.setblocking(False)
         kept = self._kept[kind]
         if kept is None:
             probe.error = "closed"
