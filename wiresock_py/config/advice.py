@@ -15,11 +15,7 @@ def advise(config: Config) -> Iterator[Notice]:
     """What the config alone shows."""
     if not config.peers:
         yield Notice("there is no [Peer]: nothing will be tunnelled", "add one", config.file)
-    own = config.interface.private_key.public_key()
     for peer in config.peers:
-        if peer.public_key == own:
-            message = "this PublicKey belongs to the PrivateKey of this very file"
-            yield _at(config, peer, "PublicKey", message=message, remedy="write the server's public key")
         if not peer.allowed_ips:
             yield _at(
                 config, peer, message="this [Peer] has no AllowedIPs: nothing goes to it", remedy="add AllowedIPs"

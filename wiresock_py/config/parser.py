@@ -60,6 +60,8 @@ def _check_interface(section: Section) -> Iterator[ConfigError]:
 
 def _check_peers(sections: list[Section], interface: Section) -> Iterator[ConfigError]:
     """What each peer must have, and what no two peers may share: there would be two ways, and chance would choose."""
+    private = interface.last("PrivateKey")
+    own = private.public_key() if private is not None else None
     keys: dict[PublicKey, Section] = {}
     prefixes: dict[Network, tuple[Section, Text]] = {}
     for section in sections:
@@ -72,6 +74,10 @@ def _check_peers(sections: list[Section], interface: Section) -> Iterator[Config
             # Public keys are shown freely, so this one must not be taken for one.
             yield section.values["PublicKey"][-1][0].error(
                 "found this file's PrivateKey, expected the server's PublicKey"
+            )
+        elif key is not None and key == own:
+            yield section.values["PublicKey"][-1][0].error(
+                "found the PublicKey of this file's PrivateKey, expected the server's", "ask your provider for it"
             )
         elif key is not None:
             earlier = keys.setdefault(key, section)

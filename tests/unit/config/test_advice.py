@@ -3,10 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.configs import EVERYTHING, PRIVATE_KEY, PUBLIC_KEY, conf, config
+from tests.support.configs import EVERYTHING, conf, config
 from wiresock_py.config import Config, parse
 from wiresock_py.config.advice import advise, advise_apps, advise_file
-from wiresock_py.crypto.keys import PrivateKey
 
 COMPLETE = f"{EVERYTHING}\nEndpoint = a:1"
 
@@ -35,11 +34,6 @@ def test_a_peer_that_does_not_do_what_it_seems_to_is_told(peer: str, place: str,
 
 def test_a_file_without_a_peer_is_told() -> None:
     assert "no [Peer]" in messages(config())[0]
-
-
-def test_the_own_public_key_is_told() -> None:
-    own = str(PrivateKey.from_base64(PRIVATE_KEY).public_key())
-    assert "belongs to the PrivateKey" in messages(parse(conf(COMPLETE).replace(PUBLIC_KEY, own), "f"))[0]
 
 
 def test_a_prefix_of_a_family_the_tunnel_has_no_address_of_is_told() -> None:

@@ -109,6 +109,13 @@ def test_a_private_key_in_the_place_of_the_public_one_is_an_error_that_does_not_
     assert PRIVATE_KEY not in str(error)
 
 
+def test_the_own_public_key_in_the_place_of_the_servers_is_an_error() -> None:
+    own = PrivateKey.from_base64(PRIVATE_KEY).public_key().to_base64()
+    error = fails(conf("").replace(PUBLIC_KEY, own))
+    assert "PublicKey of this file's PrivateKey" in str(error)
+    assert (error.line, bool(error.remedy)) == (5, True)
+
+
 def test_a_prefix_in_two_peers_is_an_error_that_names_both_lines() -> None:
     error = fails(conf("AllowedIPs = ::/0, 10.0.0.0/8", "AllowedIPs = 10.1.2.3/8"))
     assert (error.line, error.column) == (9, 14)
