@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.configs import EVERYTHING, conf, config
-from wiresock_py.config import Config, parse
+from tests.support.configs import EVERYTHING, config
+from wiresock_py.config import Config
 from wiresock_py.config.advice import advise, advise_apps, advise_file
 
 COMPLETE = f"{EVERYTHING}\nEndpoint = a:1"
