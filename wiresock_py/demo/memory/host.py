@@ -35,7 +35,8 @@ from wiresock_py.lab import Host
 
 PATIENCE = 5.0
 """Seconds without a packet after which an answer counts as missing."""
-FIRST_PORT = 40_000
+FIRST_PORT = 40_000  # also of ICMP identifiers
+FIRST_PID = 1000
 LINK_MSS = 1460
 SUPER_PACKET = 64_000
 """Bytes of payload the stack leaves to the hardware to cut."""
@@ -80,6 +81,8 @@ class MemoryHost:
         self._owners: dict[FiveTuple, App] = {}
         self._arrived: dict[FiveTuple, deque[tuple[bytes, Header]]] = defaultdict(deque)
         self._numbers = count(FIRST_PORT)
+        self.opened: list[FiveTuple] = []
+        """Every flow so far, oldest first."""
         self.drops: Counter[str] = Counter()
         """Packets that the stack would have refused, by cause."""
 
@@ -104,14 +107,12 @@ class MemoryHost:
 
     def ping(self, app: str, server: Host, family: int, number: int) -> int:
         """Send *number* echo requests, one after the other; how many were answered whole."""
-        identifier = next(self._numbers)
-        key = self._key(ICMPV6 if family == 6 else ICMP, server, family, identifier, 0)
-        socket = Socket(key)
-        self._owners[key] = self._app(app)
+        socket = self._open(app, ICMPV6 if family == 6 else ICMP, server, family, 0)
+        key = socket.key
         answered = 0
         for sequence in range(number):
             data = sequence.to_bytes(2, "big") * 28
-            self._backend.stack_sends(echo(key.local, key.remote, identifier, sequence, data))
+            self._backend.stack_sends(echo(key.local, key.remote, key.local_port, sequence, data))
             try:
                 packet, header = self._next(socket)
             except TimeoutError:
@@ -155,16 +156,12 @@ class MemoryHost:
 
     # -- the stack -----------------------------------------------------------------------------------------------------
 
-    def _app(self, name: str) -> App:
-        return self._apps.setdefault(name, App(1000 + len(self._apps), 1.0, f"/usr/bin/{name}"))
-
-    def _key(self, protocol: int, server: Host, family: int, local_port: int, port: int) -> FiveTuple:
-        local, remote = ((host.v6.packed if family == 6 else host.v4.packed) for host in (self._addresses, server))
-        return FiveTuple(protocol, local, local_port, remote, port)
-
     def _open(self, app: str, protocol: int, server: Host, family: int, port: int) -> Socket:
-        key = self._key(protocol, server, family, next(self._numbers), port)
-        self._owners[key] = self._app(app)
+        local, remote = ((host.v6.packed if family == 6 else host.v4.packed) for host in (self._addresses, server))
+        key = FiveTuple(protocol, local, next(self._numbers), remote, port)
+        pid = FIRST_PID + len(self._apps)
+        self._owners[key] = self._apps.setdefault(app, App(pid, 1.0, f"/usr/bin/{app}"))
+        self.opened.append(key)
         return Socket(key)
 
     def _connect(self, app: str, server: Host, family: int, port: int) -> Socket:

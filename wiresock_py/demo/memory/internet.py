@@ -148,14 +148,14 @@ class Isp:
     def __init__(self, backend: MemoryBackend, internet: Internet) -> None:
         self._backend = backend
         self._internet = internet
-        self._ends: Counter[bytes] = Counter()
+        self._flows: Counter[FiveTuple] = Counter()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._carry, name="isp", daemon=True)
         self._thread.start()
 
-    def seen(self, address: bytes) -> int:
-        """Packets to and from *address* (packed) so far."""
-        return self._ends[address]
+    def seen(self, flow: FiveTuple) -> int:
+        """Packets of *flow* (as the host sees it), both ways, so far."""
+        return self._flows[flow]
 
     def stop(self) -> None:
         """End the thread. May be repeated."""
@@ -166,9 +166,8 @@ class Isp:
         while not self._stopping.is_set():
             packets = self._backend.network_received(POLL)
             answers = self._internet.answer(packets)
-            for packet in (*packets, *answers):
-                header = parse(packet)
-                if isinstance(header, Header):
-                    self._ends.update((header.source, header.destination))
+            for direction, inbound in ((packets, False), (answers, True)):
+                headers = (header for packet in direction if isinstance(header := parse(packet), Header))
+                self._flows.update(header.five_tuple(inbound=inbound) for header in headers)
             for answer in answers:
                 self._backend.network_sends(answer)

@@ -106,23 +106,23 @@ class MemoryStage:
         return Seen(f"handshake with {server.endpoint} done in {milliseconds:.0f} ms", ok=True)
 
     def call(self, app: str, host: Host, family: int) -> Answer:
-        before = self._outside(host)
+        first = len(self._host.opened)
         address = self._host.request(app, host, family, HTTP_PORT, b"GET / HTTP/1.0\r\n\r\n").decode()
-        return Answer(address, self._outside(host) - before)
+        return Answer(address, self._outside(first))
 
     def ask(self, app: str) -> Answer:
-        before = self._outside(ROUTER)
+        first = len(self._host.opened)
         asked = question("resolver.lab", "A", random.randrange(65536))
         reply = self._host.ask(app, ROUTER, 4, DNS_PORT, asked)
-        return Answer(" ".join(answers(reply, asked)), self._outside(ROUTER) - before)
+        return Answer(" ".join(answers(reply, asked)), self._outside(first))
 
     def transfer(self, app: str, size: int) -> Seen:
         return self._echo(app, 4, size)
 
     def ping(self, family: int) -> Pinged:
-        before = self._outside(INTERNET)
+        first = len(self._host.opened)
         answered = self._host.ping("ping", INTERNET, family, 3)
-        return Pinged(3, answered, self._outside(INTERNET) - before)
+        return Pinged(3, answered, self._outside(first))
 
     def loads(self) -> Sequence[Step]:
         return [(f"curl moves {IPV6_SIZE / 1e6:g} MB over IPv6", lambda: self._echo("curl", 6, IPV6_SIZE))]
@@ -146,15 +146,16 @@ class MemoryStage:
             left.append(f"{sockets} UDP sockets")
         return Seen(", ".join(left) or "no thread, no socket", not left)
 
-    def _outside(self, host: Host) -> int:
-        return self._isp.seen(host.v4.packed) + self._isp.seen(host.v6.packed)
+    def _outside(self, first: int) -> int:
+        """Packets the isp saw of the host's flows from number *first* on."""
+        return sum(map(self._isp.seen, self._host.opened[first:]))
 
     def _echo(self, app: str, family: int, size: int) -> Seen:
         block = random.Random(size).randbytes(min(BLOCK, size))
         blocks = [block] * (size // BLOCK) + [block[: size % BLOCK]]
-        before = self._outside(INTERNET)
+        first = len(self._host.opened)
         echoed = self._host.echo(app, INTERNET, family, ECHO_PORT, blocks)
-        return _compared(echoed, size, _sha256(blocks), self._outside(INTERNET) - before)
+        return _compared(echoed, size, _sha256(blocks), self._outside(first))
 
 
 def _compared(echoed: Echoed, size: int, sha256: str, outside: int) -> Seen:

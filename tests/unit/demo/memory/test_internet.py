@@ -6,6 +6,7 @@ from wiresock_py.datapath import Header, parse
 from wiresock_py.demo.memory.internet import ECHO_PORT, FIRST_SEQUENCE, HTTP_PORT, Internet, Isp
 from wiresock_py.demo.memory.packets import ACK, FIN, PSH, SYN, End, echo, is_sound, tcp, tcp_numbers, tcp_payload, udp
 from wiresock_py.filters.memory import MemoryBackend
+from wiresock_py.flow import FiveTuple
 from wiresock_py.lab import CLIENT, INTERNET, OTHER_SITE, ROUTER
 from wiresock_py.lab.programs.wire import answers, question
 
@@ -101,7 +102,7 @@ def test_the_isp_carries_packets_both_ways_and_counts_them(internet: Internet) -
     try:
         backend.stack_sends(echo(CLIENT.v4.packed, INTERNET.v4.packed, 7, 3, b"x"))
         assert backend.stack_received(5) == [echo(INTERNET.v4.packed, CLIENT.v4.packed, 7, 3, b"x", reply=True)]
-        assert isp.seen(INTERNET.v4.packed) == 2
-        assert isp.seen(ROUTER.v4.packed) == 0
+        assert isp.seen(FiveTuple(1, CLIENT.v4.packed, 7, INTERNET.v4.packed, 0)) == 2
+        assert isp.seen(FiveTuple(1, CLIENT.v4.packed, 8, INTERNET.v4.packed, 0)) == 0
     finally:
         isp.stop()
