@@ -38,6 +38,7 @@ class CoreServer(Endpoint):
 
     def __init__(self, namespace: Namespace, peer: Peer, *, answer: Answer = echo_udp, pace: float = 1.0) -> None:
         super().__init__(PORT)
+        self.peer = peer
         self.received: list[bytes] = []
         """Inner packets from the client, oldest first."""
         self.handshakes = 0
@@ -64,6 +65,10 @@ class CoreServer(Endpoint):
         """Send inner packets to the client, whatever they are."""
         with self._lock:
             self._send(self._tunnel.write(packets, self._now()))
+
+    def answer_with(self, answer: Answer) -> None:
+        """From now on answer the client's packets with this function."""
+        self._answer = answer
 
     def call(self) -> None:
         """Begin a handshake."""

@@ -194,6 +194,14 @@ class Lab:
         self.client.create({"resolv.conf": topology.resolv_conf(*self._resolvers)})
         for namespace in (self.isp, self.server, self.internet):
             namespace.create()
+        for namespace in self.namespaces:
+            # without these, IPv6 stands still for the first second or two of every link
+            namespace.sysctl(
+                net__ipv6__conf__all__accept_dad=0,
+                net__ipv6__conf__default__accept_dad=0,
+                net__ipv6__conf__default__dad_transmits=0,
+                net__ipv6__conf__default__router_solicitations=0,
+            )
         topology.connect(self.isp, self.server, self.internet)
         if self._impairment is None:
             topology.veth(self.isp, "lan0", self.client, "eth0")
