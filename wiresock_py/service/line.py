@@ -22,13 +22,23 @@ class Line:
         """*configurations* are the tunnels' texts without keys, as the worker reported them."""
         configs = [parse(text, file) for file, text in zip(options.files, configurations, strict=True)]
         rules = Rules(configs, load_settings(Path(options.settings) if options.settings else None))
+        self._owners = SocketOwners()
         self._backend = create(options.backend)
         self._backend.attach(rules.plan())
-        self._engine = Engine(rules, self._backend, SocketOwners(), threading.Lock(), kill_switch=options.kill_switch)
-        self._engine.start()
+        try:
+            if options.kill_switch == "all":
+                self._backend.update(rules.plan())  # what the kernel stopped showing us is to be blocked as well
+            self._engine = Engine(rules, self._backend, self._owners, threading.Lock(), kill_switch=options.kill_switch)
+            self._engine.start()
+        except BaseException:
+            self._backend.close(keep_blocking=True)
+            raise
 
     def release(self, *, restore: bool = False) -> None:
         """Stop serving. The rules stay, so nothing of the plan passes until a worker serves them; with *restore* the
         system is as it was."""
-        self._engine.stop()
-        self._backend.close(keep_blocking=not restore)
+        try:
+            self._engine.stop()
+        finally:
+            self._backend.close(keep_blocking=not restore)
+            self._owners.close()

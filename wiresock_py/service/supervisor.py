@@ -20,6 +20,7 @@ from types import FrameType
 from typing import IO, Any
 
 from wiresock_py.errors import EXIT_FAILURE, WiresockError
+from wiresock_py.filters.registry import backend_class, default_name
 from wiresock_py.service import messages
 from wiresock_py.service.line import Line
 from wiresock_py.service.options import RunOptions
@@ -44,6 +45,8 @@ class Supervisor:
         self._events: queue.SimpleQueue[tuple[int, dict[str, Any]]] = queue.SimpleQueue()
         self._configurations: list[str] = []
         self._line: Line | None = None
+        self._standing = False
+        """Whether a worker was given the queues and did not end in order: its rules may stand."""
         self._stopping = False
         self._refused = 0
 
@@ -56,8 +59,7 @@ class Supervisor:
         try:
             return self._replace_workers()
         finally:
-            if self._line is not None:
-                self._line.release(restore=True)
+            self._restore()
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -120,13 +122,17 @@ class Supervisor:
                     if self._line is not None:
                         self._line.release()
                         self._line = None
+                    self._standing = True
                     _tell(worker.stdin, "open")
                 elif kind == "serving":
                     served = True
                 elif kind == "refused":
                     self._refused = int(message["exit_code"])
                 elif kind == GONE:
-                    return served, worker.wait()
+                    exit_code = _end(worker)
+                    if exit_code == 0 or self._refused:
+                        self._standing = False  # it tidied up
+                    return served, exit_code
 
     def _listen(self, pid: int, stream: IO[bytes]) -> None:
         while message := messages.receive(stream):
@@ -138,9 +144,25 @@ class Supervisor:
             return
         try:
             self._line = Line(self._configurations, self._options)
-        except WiresockError as error:
+        except Exception as error:
             # the rules stand without anybody serving them: closed, which is the safe side
-            log.error("the line cannot be held: %s; everything in the plan is blocked for now", error)
+            log.error(
+                "the line cannot be held: %s; everything in the plan is blocked for now",
+                error,
+                exc_info=not isinstance(error, WiresockError),
+            )
+
+    def _restore(self) -> None:
+        """Leave the network as it was, whatever the last worker could not do itself any more."""
+        if self._line is not None:
+            self._line.release(restore=True)
+            self._line = None
+        elif self._standing:
+            try:
+                for removed in backend_class(self._options.backend or default_name()).reset():
+                    log.info("removed what the worker left: %s", removed)
+            except WiresockError as error:
+                log.error("the worker's rules may still stand: %s (run wiresock-py reset)", error)
 
     def _stopped_within(self, seconds: float) -> bool:
         """Wait before the next attempt; True if a signal ends the program meanwhile."""
@@ -162,5 +184,19 @@ def _tell(stream: IO[bytes], kind: str, **fields: Any) -> None:
         pass  # it died; its end of the pipe will say so
 
 
+def _end(worker: "subprocess.Popen[bytes]") -> int:
+    """The exit code of a worker that closed its output, and has nothing left to do."""
+    try:
+        return worker.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        return worker.wait()
+
+
 def _cause_of_death(exit_code: int) -> str:
-    return signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:  # real-time signals have no name
+        return f"signal {-exit_code}"

@@ -16,9 +16,9 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from wiresock_py.config import Config, format_config, load, load_settings
 from wiresock_py.crypto import Event, PrivateKey, Tunnel
@@ -82,11 +82,12 @@ class Worker:
             on_failure=lambda error: inbox.put({"kind": "failed", "error": error}),
         )
         self._answering: set[Tunnel] = set()
+        self._refreshing: set[Tunnel] = set()
         self._connected = False
 
     def run(self) -> None:
         """Wait for the queues, then serve until told to stop. Raises WiresockError if the tunnel does not come up."""
-        messages.send(sys.stdout.buffer, "waiting", configurations=[_without_keys(config) for config in self._configs])
+        _tell("waiting", configurations=[_without_keys(config) for config in self._configs])
         if self._inbox.get()["kind"] != "open":
             return
         log.info("intercepting with the %s backend", self._backend.name)
@@ -95,12 +96,19 @@ class Worker:
         try:
             self._engine.start()
             self._control.start()
-            messages.send(sys.stdout.buffer, "serving")
+            _tell("serving")
             log.info("the rules are in place: from now on nothing of the tunnel's leaves outside it")
             keep_blocking = self._serve() and self._options.kill_switch != "off"
+        except WiresockError:
+            raise
+        except BaseException:
+            log.exception("the worker failed")
+            _leave_to_the_supervisor()
         finally:
-            self._engine.stop()
-            self._backend.close(keep_blocking=keep_blocking)
+            try:
+                self._engine.stop()
+            finally:
+                self._backend.close(keep_blocking=keep_blocking)
 
     def _serve(self) -> bool:
         """Until told to stop; True if there is nobody left who could."""
@@ -124,9 +132,7 @@ class Worker:
                     log.error("the supervisor is gone, so this worker goes too")
                     return True
                 case "failed":
-                    # an engine without one of its threads is replaced, not repaired; nothing may be tidied up first,
-                    # or the plan would be open until the supervisor holds the line
-                    os._exit(EXIT_FAILURE)
+                    _leave_to_the_supervisor()
                 case "event":
                     self._on_event(message["link"], message["peer"], message["event"])
 
@@ -149,11 +155,24 @@ class Worker:
                     log.info("%s: handshake with %s done%s", link.name, name, f" in {rtt * 1000:.0f} ms" if rtt else "")
             case Event.UNANSWERED:
                 log.debug("%s: %s does not answer", link.name, name)
-                link.refresh_endpoint(peer)
+                self._refresh_endpoint(link, peer)
             case Event.GONE:
                 self._answering.discard(peer)
                 log.warning("%s: %s does not answer; its apps wait until it does", link.name, name)
                 link.call(peer, clock())
+
+    def _refresh_endpoint(self, link: Link, peer: Tunnel) -> None:
+        """Look the peer's name up again, aside: a DNS server that does not answer must not hold up a "stop"."""
+
+        def look_up() -> None:
+            try:
+                link.refresh_endpoint(peer)
+            finally:
+                self._refreshing.discard(peer)
+
+        if peer not in self._refreshing:
+            self._refreshing.add(peer)
+            threading.Thread(target=look_up, name=f"look-up {link.name}", daemon=True).start()
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if request.get("command") != "status":
@@ -175,6 +194,18 @@ def _warn_of_missing_routes(configs: Sequence[Config]) -> None:
             log.warning("this host has no %s route: programs cannot send any, so none of it is tunnelled", name)
 
 
+def _leave_to_the_supervisor() -> NoReturn:
+    """End at once. A worker with a fault is replaced, not repaired, and nothing may be tidied up first: the plan would
+    be open until the supervisor holds the line."""
+    os._exit(EXIT_FAILURE)
+
+
+def _tell(kind: str, **fields: Any) -> None:
+    """Tell the supervisor; if it is gone, ``_listen`` says so."""
+    with suppress(OSError):
+        messages.send(sys.stdout.buffer, kind, **fields)
+
+
 def _listen(supervisor: IO[bytes], inbox: Inbox) -> None:
     while message := messages.receive(supervisor):
         inbox.put(message)
@@ -182,8 +213,12 @@ def _listen(supervisor: IO[bytes], inbox: Inbox) -> None:
 
 
 def main() -> int:
-    # Ctrl+C is the supervisor's to handle; it tells us
+    # Ctrl+C, and what a service manager or a closing terminal sends to all of us, is the supervisor's to handle; it
+    # tells us
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # unbuffered: a thread that waits in a buffered reader holds a lock that the interpreter wants when it ends
     supervisor = os.fdopen(0, "rb", buffering=0, closefd=False)
     message = messages.receive(supervisor)
@@ -198,7 +233,7 @@ def main() -> int:
             Worker(options, inbox, resources).run()
     except WiresockError as error:
         say_error(error)
-        messages.send(sys.stdout.buffer, "refused", exit_code=error.exit_code)
+        _tell("refused", exit_code=error.exit_code)
         return error.exit_code
     return 0
 
