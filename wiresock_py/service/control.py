@@ -5,6 +5,7 @@ never a key. The server is one thread of the worker; a client that stalls is cut
 """
 
 import json
+import logging
 import os
 import socket
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from wiresock_py.errors import ControlError
+
+log = logging.getLogger(__name__)
 
 DEFAULT_PATH = Path("/run/wiresock-py/control.sock")
 TIMEOUT = 2.0
@@ -57,16 +60,20 @@ class ControlServer:
                 try:
                     connection.sendall(self._answer(_read_line(connection)))
                 except OSError:
-                    continue  # the asker went away
+                    continue  # the asker went away, or stalls
 
     def _answer(self, request: bytes) -> bytes:
         try:
             parsed = json.loads(request)
-        except ValueError:
+        except (ValueError, RecursionError):
             parsed = None
         if not isinstance(parsed, dict):
             return _encode({"error": "expected one JSON object on one line"})
-        return _encode(self._handler(parsed))
+        try:
+            return _encode(self._handler(parsed))
+        except Exception:
+            log.exception("the request %r failed", parsed.get("command"))
+            return _encode({"error": "the client failed to answer; its log says why"})
 
 
 def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
@@ -112,26 +119,30 @@ def is_served(path: Path) -> bool:
 def _listen(path: Path) -> socket.socket:
     if sys.platform == "win32":
         raise ControlError("the control socket is not built for Windows yet")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.exists():
-        if is_served(path):
-            raise ControlError(
-                f"another wiresock-py is running: it answers on {path}",
-                "stop it first, or give this one its own --control-socket",
-            )
-        path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    previous = os.umask(0o177)
     try:
-        listener.bind(str(path))
-    except OSError as error:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.exists():
+            if is_served(path):
+                raise ControlError(
+                    f"another wiresock-py is running: it answers on {path}",
+                    "stop it first, or give this one its own --control-socket",
+                )
+            path.unlink()
+        previous = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(previous)
+        listener.listen(8)
+    except BaseException as error:
         listener.close()
-        raise ControlError(
-            f"no control socket can be made at {path}: {error.strerror}", "is the folder writable?"
-        ) from None
-    finally:
-        os.umask(previous)
-    listener.listen(8)
+        if isinstance(error, OSError):
+            raise ControlError(
+                f"no control socket can be made at {path}: {error.strerror or error}",
+                "give it another place with --control-socket",
+            ) from None
+        raise
     return listener
 
 
