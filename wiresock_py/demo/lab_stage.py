@@ -108,7 +108,7 @@ class LabStage:
         whole = (done["size"], done["sha256"]) == (size, content_sha256(size))
         text = (
             f"downloaded in {done['seconds']:.1f} s ({size * 8 / done['seconds'] / 1e6:.0f} Mbit/s), "
-            f"{'whole' if whole else 'changed'}, SHA-256 {done['sha256'][:12]}…; the server sent {_megabytes(through)}"
+            f"{'whole' if whole else 'changed'}, SHA-256 {done['sha256'][:12]}; the server sent {_megabytes(through)}"
         )
         return Seen(text, whole and through > size)
 

@@ -69,7 +69,7 @@ Step = tuple[str, Callable[[], Seen]]
 class Stage(Protocol):
     """The world the story plays in; built by entering it, taken down by leaving it.
 
-    What cannot be done there raises WiresockError, OSError or TimeoutError, within half a minute.
+    What cannot be done there raises WiresockError or OSError (TimeoutError is one), within 40 seconds.
     """
 
     @property
@@ -141,7 +141,7 @@ class Story:
             seen = Seen(f"{reason} ({remedy})" if remedy else reason, ok=False)
         self.evidence.append(Evidence(done, seen))
         for line in self._said():
-            self._console.print(f"      │ {escape(line)}", style="dim", soft_wrap=True)
+            self._console.print(f"      | {escape(line)}", style="dim", soft_wrap=True)
         mark = "[green]ok[/]    " if seen.ok else "[red]FAILED[/]"
         self._console.print(f"{mark}  {escape(done)}: {escape(seen.text)}", soft_wrap=True, highlight=False)
         return seen.ok

@@ -213,7 +213,7 @@ def test_the_clients_words_are_told_with_the_step_they_belong_to() -> None:
     story.show("chrome calls", lambda: Seen("[2001:db8::1] is calling", ok=True))
     story.show("chrome calls again", lambda: Seen("nothing", ok=False))
     assert output.getvalue().splitlines() == [
-        "      │ [INFO] chrome goes into the tunnel",
+        "      | [INFO] chrome goes into the tunnel",
         "ok      chrome calls: [2001:db8::1] is calling",
         "FAILED  chrome calls again: nothing",
     ]

@@ -35,6 +35,8 @@ from wiresock_py.lab import Host
 
 PATIENCE = 5.0
 """Seconds without a packet after which an answer counts as missing."""
+TRANSFER_TIMEOUT = 40.0
+"""Seconds for everything that is echoed over one connection."""
 FIRST_PORT = 40_000  # also of ICMP identifiers
 FIRST_PID = 1000
 LINK_MSS = 1460
@@ -53,7 +55,7 @@ class Echoed(NamedTuple):
     seconds: float
     packets_out: int
     packets_in: int
-    """Packets that brought them back, to the host's stack; the others count segments merged."""
+    """Packets that brought them back; fewer than segments, because the data path merges those."""
 
 
 @dataclass(slots=True)
@@ -147,6 +149,8 @@ class MemoryHost:
                 in_flight += len(following)
                 following = next(supers, None)
             data = self._receive(socket)
+            if time.monotonic() - started > TRANSFER_TIMEOUT:
+                raise TimeoutError(f"{socket.key}: {size} bytes were back after {TRANSFER_TIMEOUT:g} s, and not all")
             packets_in += 1
             digest.update(data)
             size += len(data)

@@ -163,7 +163,7 @@ def _compared(echoed: Echoed, size: int, sha256: str, outside: int) -> Seen:
     rate = size * 8 / echoed.seconds / 1e6
     text = (
         f"there and back in {echoed.seconds:.1f} s ({rate:.0f} Mbit/s each way) as {echoed.packets_out} and "
-        f"{echoed.packets_in} super-packets, {'whole' if whole else 'changed'}, SHA-256 {echoed.sha256[:12]}…"
+        f"{echoed.packets_in} super-packets, {'whole' if whole else 'changed'}, SHA-256 {echoed.sha256[:12]}"
     )
     return Seen(f"{text}; the isp saw {outside or 'nothing'} of it", whole and not outside)
 

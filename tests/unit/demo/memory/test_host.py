@@ -97,6 +97,12 @@ def test_what_was_sent_comes_back(host: MemoryHost, blocks: list[bytes]) -> None
     assert echoed.packets_out == sum(-(-len(block) // 64_000) for block in blocks)
 
 
+def test_a_transfer_that_takes_too_long_is_given_up(host: MemoryHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_module, "TRANSFER_TIMEOUT", 0.0)
+    with pytest.raises(TimeoutError, match="0 bytes were back"):
+        host.echo("chrome", INTERNET, 4, ECHO_PORT, [b"x"])
+
+
 def test_each_flow_has_the_app_that_opened_it_as_its_owner(host: MemoryHost, backend: MemoryBackend) -> None:
     host.ask("chrome", ROUTER, 4, 53, question("resolver.lab", "A", 1))
     host.ask("firefox", ROUTER, 4, 53, question("resolver.lab", "A", 1))
