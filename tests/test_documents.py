@@ -8,7 +8,7 @@ import pytest
 from wiresock_py import errors
 from wiresock_py.cli.program import main
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
