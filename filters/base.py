@@ -133,6 +133,7 @@ class Backend(Protocol):
     def send_to_network(self, packets: Sequence[Sequence[Buffer]], adapter: int = 0) -> int:
         """Send complete IP packets of this host outside the capture: held packets whose flow turned out *direct*.
 
+        Later packets of the flow are shown until one gets a BYPASS verdict.
         *adapter* is the interface index they were captured on (0: as the host routes them). A packet larger than
         that adapter's MTU is refused and counted, not cut. Returns how many were taken.
         """

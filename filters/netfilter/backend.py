@@ -216,7 +216,7 @@ class NetfilterBackend:
         return taken
 
     def send_to_network(self, packets: Sequence[Sequence[Buffer]], adapter: int = 0) -> int:
-        """Send packets of this host by *adapter* (0: as routed), past the capture; their flows are bypassed by it."""
+        """Send packets of this host by *adapter* (0: as routed), past the capture."""
         if self._past_capture is None:
             return 0
         taken = self._past_capture.send(packets, adapter)
@@ -249,7 +249,7 @@ class NetfilterBackend:
         self._opened = True
         try:
             self._into_stack = Injector(self._marks.injected)
-            self._past_capture = Injector(self._marks.bypass)
+            self._past_capture = Injector(self._marks.both)
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._poll = select.poll()
             self._poll.register(self._wake, select.POLLIN)

@@ -39,9 +39,14 @@ class Marks:
     """The two bits of the packet mark that are ours; every compare and every change leaves the other 30 alone."""
 
     bypass: int = 0x2000_0000
-    """Not to be captured: the client's own sockets, re-sent packets, flows decided *direct* (also in the connmark)."""
+    """Not to be captured: the client's own sockets, flows decided *direct* (also in the connmark)."""
     injected: int = 0x4000_0000
     """A packet handed to the stack: not tracked by conntrack, which would take the remote end for the originator."""
+
+    @property
+    def both(self) -> int:
+        """A packet sent past the capture for once: its connection is not remembered as bypassed."""
+        return self.bypass | self.injected
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +63,13 @@ def tables(
     plan: CapturePlan, surroundings: Surroundings, marks: Marks, queues: tuple[int, int], version: int
 ) -> list[tuple[str, list[str]]]:
     """(table, rules) in the order to install them: nothing is injected before it is exempt from tracking."""
-    either = marks.bypass | marks.injected
+    bypass, injected = (f"{bit:#x}/{marks.both:#x}" for bit in (marks.bypass, marks.injected))
     save = f"--nfmask {marks.bypass:#x} --ctmask {marks.bypass:#x}"
     mangle = [
         # The stack's own addresses may vanish while a packet for them is on its way in: it must not leave the host.
-        f"-A {CHAIN} ! -o lo -m mark --mark {_masked(marks.injected)} -j DROP",
-        f"-A {CHAIN} -m mark ! --mark 0x0/{either:#x} -j RETURN",
-        f"-A {CHAIN} -m connmark --mark {_masked(marks.bypass)} -j RETURN",
+        f"-A {CHAIN} ! -o lo -m mark --mark {injected} -j DROP",
+        f"-A {CHAIN} -m mark ! --mark 0x0/{marks.both:#x} -j RETURN",
+        f"-A {CHAIN} -m connmark --mark {marks.bypass:#x}/{marks.bypass:#x} -j RETURN",
         *_never_captured(plan, version),
         *_adapters(plan, surroundings, version),
         *(
@@ -72,9 +77,9 @@ def tables(
             for network, captured in ordered(plan, version)
         ),
         *_queue(plan, queues),
-        f"-A {SAVE_CHAIN} -m mark --mark {_masked(marks.bypass)} -j CONNMARK --save-mark {save}",
+        f"-A {SAVE_CHAIN} -m mark --mark {bypass} -j CONNMARK --save-mark {save}",
     ]
-    raw = [f"-A {CHAIN} -m mark --mark {_masked(marks.injected)} -j CT --notrack"]
+    raw = [f"-A {CHAIN} -m mark --mark {injected} -j CT --notrack"]
     return [("raw", raw), ("mangle", mangle)]
 
 
@@ -149,10 +154,6 @@ def _queue(plan: CapturePlan, queues: tuple[int, int]) -> list[str]:
         f"-A {QUEUE_CHAIN} -p tcp -j NFQUEUE --queue-num {tcp}{unserved}",
         f"-A {QUEUE_CHAIN} -j NFQUEUE --queue-num {other}{unserved}",
     ]
-
-
-def _masked(bit: int) -> str:
-    return f"{bit:#x}/{bit:#x}"
 
 
 def _deletion(line: str) -> str:

@@ -10,7 +10,7 @@ from wiresock_py.filters.base import PacketBatch, PacketFlag, Verdict
 from wiresock_py.flow import Route
 
 _TRUNCATED = int(PacketFlag.TRUNCATED)
-_BYPASS = int(Verdict.BYPASS)
+_PASS, _BYPASS = int(Verdict.PASS), int(Verdict.BYPASS)
 
 _SEQUENCE = struct.Struct(">I")
 
@@ -18,14 +18,15 @@ _SEQUENCE = struct.Struct(">I")
 def classify(batch: PacketBatch, flows: FlowTable, now: float, out: Classified) -> None:
     """Find each packet's flow and sort the batch into *out*, which is cleared first.
 
-    Packets of direct flows get the verdict BYPASS; verdicts of all others stay as they are. A packet listed in
+    Packets of direct flows get the verdict BYPASS, or PASS while the flow is too young for it; verdicts of all others
+    stay as they are. A datagram of a flow that was idle has to be asked about anew and is *slow*. A packet listed in
     ``out.tunnel`` is a whole TCP, UDP or ICMP echo packet with plain headers, whose lengths were checked: ``seal``
     takes only such.
     """
     out.clear()
     data, verdict = batch.data, batch.verdict
     for i, (start, length, flags) in enumerate(zip(batch.offset, batch.length, batch.flags, strict=True)):
-        found = PacketDrop.TRUNCATED if flags & _TRUNCATED else _find(data, start, length, flows)
+        found = PacketDrop.TRUNCATED if flags & _TRUNCATED else _find(data, start, length, flows, now)
         if isinstance(found, Flow):
             out.flow.append(found)
             if found.route is Route.TUNNEL:
@@ -38,7 +39,7 @@ def classify(batch: PacketBatch, flows: FlowTable, now: float, out: Classified) 
             found.packets_out += 1
             found.bytes_out += length
             if found.route is Route.DIRECT:
-                verdict[i] = _BYPASS
+                verdict[i] = _BYPASS if found.may_bypass else _PASS
             else:
                 out.blocked.append(i)
                 out.drops[PacketDrop.BLOCKED] += 1
@@ -50,7 +51,7 @@ def classify(batch: PacketBatch, flows: FlowTable, now: float, out: Classified) 
             out.drops[found] += 1
 
 
-def _find(data: memoryview, start: int, length: int, flows: FlowTable) -> Flow | PacketDrop | None:
+def _find(data: memoryview, start: int, length: int, flows: FlowTable, now: float) -> Flow | PacketDrop | None:
     """The flow of a plain packet; None for the slow path."""
     found = plain(data, start, length, ECHO_REQUESTS)
     if found is None:
@@ -62,4 +63,6 @@ def _find(data: memoryview, start: int, length: int, flows: FlowTable) -> Flow |
         (sequence,) = _SEQUENCE.unpack_from(data, transport + 4)
         if not flow.begins(sequence):
             return None
+    elif flow is not None and flow.is_stale(now):
+        return None
     return flow

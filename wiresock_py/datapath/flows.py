@@ -26,6 +26,11 @@ UDP_TIMEOUT = 5 * 60.0  # RFC 4787 REQ-5
 ICMP_TIMEOUT = 60.0  # RFC 5508 REQ-2
 OTHER_TIMEOUT = UDP_TIMEOUT
 
+OWNER_TRUST = 1.0
+"""Seconds that a datagram flow may be idle before its owner is asked for again."""
+BYPASS_AFTER_PACKETS = 32
+"""Packets that a direct datagram flow sends before the kernel is told to stop showing it."""
+
 # What of a TCP connection's life its expiry depends on, as bits of Flow.state.
 SYN_OUT, SYN_IN, FIN_OUT, FIN_IN, RESET = 1, 2, 4, 8, 16
 
@@ -120,6 +125,23 @@ class Flow:
         self.out_address_delta, self.out_delta = _deltas(wire_key(self.key, outbound=True), self.out_wire)
         self.out_addresses_sum = word_sum(self.out_wire[:-4])
         self.in_address_delta, self.in_delta = _deltas(wire_key(self.inner, outbound=False), self.in_wire)
+
+    def is_stale(self, now: float) -> bool:
+        """Whether another socket may have taken over the local end since the last packet.
+
+        A TCP connection shows its end; of a datagram socket nothing is seen when it closes and the port is given to
+        the next who asks. So the owner of a flow that was idle for ``OWNER_TRUST`` is not taken for granted.
+        """
+        return self.key.protocol != TCP and now - self.last_out > OWNER_TRUST
+
+    @property
+    def may_bypass(self) -> bool:
+        """Whether the kernel may be told to stop showing a direct flow.
+
+        It remembers that for minutes after the last packet, so only a datagram flow that lasts is worth it: short
+        ones, such as DNS queries, soon leave their port to somebody else.
+        """
+        return self.key.protocol == TCP or self.packets_out > BYPASS_AFTER_PACKETS
 
     @property
     def last(self) -> float:

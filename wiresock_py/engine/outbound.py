@@ -201,7 +201,7 @@ class Outbound:
             return Verdict.PASS
         opening = header.tcp_flags & (TCP_SYN | TCP_ACK)
         known = None if opening == TCP_SYN else self._flows.find(key)
-        if known is not None:
+        if known is not None and not (known.is_stale(now) and self._admission.needs_owner(key)):
             return self._carry(batch, index, known, now)
         if opening == TCP_SYN | TCP_ACK:  # the answer to a connection from outside
             self._admission.admit_direct(key, now)
@@ -212,7 +212,8 @@ class Outbound:
     def _carry(self, batch: PacketBatch, index: int, flow: Flow, now: float) -> Verdict:
         """A packet of a known flow that is not of the plain kind, or whose flow was entered a moment ago."""
         if flow.route is Route.DIRECT:
-            return Verdict.BYPASS
+            flow.last_out = now
+            return Verdict.BYPASS if flow.may_bypass else Verdict.PASS
         if flow.route is Route.BLOCK:
             self._answers.refuse(_packet(batch, index), now)
         else:
@@ -270,8 +271,10 @@ class Outbound:
         opens = key.protocol != socket.IPPROTO_TCP or bool(header.tcp_flags & TCP_SYN)
         if not opens or key.protocol != socket.IPPROTO_TCP:
             known = self._flows.find(key)
-            if known is not None:
-                return known  # entered between this packet's classification and now
+            if known is not None and (not asked or known.owner == app or not known.is_stale(now)):
+                # still the same, or entered between this packet's classification and now
+                known.last_out = now
+                return known
         if not opens and self._owners.listening(key.protocol, key.local, key.local_port):
             # open before we were: its direction shows in the listener alone
             return self._admission.admit_direct(key, now)

@@ -10,6 +10,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6ExtHdrDestOpt, IPv6ExtHdrF
 
 from tests.support.traffic import IPV4, IPV6, OTHER_PEER, PEER, Ends, address, batch_of, flagged_batch, tunnelled
 from wiresock_py.datapath import Classified, FlowTable, PacketDrop, classify
+from wiresock_py.datapath.flows import BYPASS_AFTER_PACKETS, OWNER_TRUST
 from wiresock_py.filters.base import PacketFlag, Verdict
 from wiresock_py.flow import FiveTuple, Route
 
@@ -27,7 +28,7 @@ def udp(ends: Ends, port: int = 40000) -> bytes:
 
 def sorted_out(packets: list[bytes], flows: FlowTable) -> Classified:
     out = Classified()
-    classify(batch_of(packets), flows, 5.0, out)
+    classify(batch_of(packets), flows, 0.5, out)
     return out
 
 
@@ -50,13 +51,35 @@ def test_direct_flows_bypass_and_blocked_ones_are_listed(ends: Ends) -> None:
     flows.add(ends.key(UDP_), Route.BLOCK, 0.0)
     batch = batch_of([tcp(ends), udp(ends), udp(ends, port=1)])
     out = Classified()
-    classify(batch, flows, 5.0, out)
+    classify(batch, flows, 0.5, out)
     assert batch.verdict == [Verdict.BYPASS, Verdict.DROP, Verdict.DROP]
     assert out.blocked == [1]
     assert out.slow == [2]
     assert out.drops == {PacketDrop.BLOCKED: 1}
-    assert direct.last_out == 5.0
+    assert direct.last_out == 0.5
     assert direct.packets_out == 1
+
+
+@BOTH
+def test_a_direct_datagram_flow_is_bypassed_only_once_it_lasts(ends: Ends) -> None:
+    flows = FlowTable()
+    flows.add(ends.key(UDP_), Route.DIRECT, 0.0)
+    batch = batch_of([udp(ends)] * (BYPASS_AFTER_PACKETS + 1))
+    classify(batch, flows, 0.5, Classified())
+    assert batch.verdict == [Verdict.PASS] * BYPASS_AFTER_PACKETS + [Verdict.BYPASS]
+
+
+@BOTH
+def test_an_idle_datagram_flow_is_asked_about_anew_and_an_idle_connection_is_not(ends: Ends) -> None:
+    flows = FlowTable()
+    tunnelled(flows, ends, UDP_)
+    tunnelled(flows, ends, TCP_)
+    out = Classified()
+    for now, slow in ((OWNER_TRUST, []), (2 * OWNER_TRUST, []), (3.5 * OWNER_TRUST, [0])):
+        classify(batch_of([udp(ends), tcp(ends)]), flows, now, out)
+        assert out.slow == slow
+        for flow in flows:
+            flow.last_out = now
 
 
 @BOTH

@@ -26,6 +26,7 @@ from tests.support.worlds import (
     outgoing,
     packed,
 )
+from wiresock_py.datapath.flows import BYPASS_AFTER_PACKETS, OWNER_TRUST
 from wiresock_py.engine.holding import MAX_PACKETS_PER_FLOW
 from wiresock_py.engine.outbound import OWNER_ATTEMPTS
 from wiresock_py.filters import PacketFlag
@@ -83,13 +84,24 @@ def test_first_packets_are_held_and_leave_in_order(make: Make) -> None:
     assert [len(keys) for keys in world.owners.asked] == [2]
 
 
-def test_a_flow_decided_direct_is_not_shown_again(make: Make) -> None:
+def test_a_direct_datagram_flow_that_lasts_is_not_shown_any_more(make: Make) -> None:
+    world = make()
+    for _ in range(BYPASS_AFTER_PACKETS + 10):
+        world.host_sends(outgoing(udp(FIREFOX_PORT)))
+    captured = world.backend.statistics()["captured"]
+    assert captured <= BYPASS_AFTER_PACKETS + 1
+    assert len(world.outside()) == BYPASS_AFTER_PACKETS + 10
+
+
+def test_the_next_owner_of_a_port_does_not_inherit_its_route(make: Make) -> None:
     world = make()
     world.host_sends(outgoing(udp(FIREFOX_PORT)))
-    captured = world.backend.statistics()["captured"]
-    world.host_sends(outgoing(udp(FIREFOX_PORT, b"more")))
-    assert world.backend.statistics()["captured"] == captured
-    assert len(world.outside()) == 2
+    assert len(world.outside()) == 1
+    world.owners.own(CHROME, UDP_, FIREFOX_PORT)
+    world.pass_time(1.5 * OWNER_TRUST)
+    world.host_sends(outgoing(udp(FIREFOX_PORT)))
+    assert world.outside() == []
+    assert next(iter(world.engine.flows)).route is Route.TUNNEL
 
 
 def test_one_search_settles_all_flows_that_wait(make: Make) -> None:
@@ -204,9 +216,10 @@ def test_a_connection_from_outside_older_than_the_engine_is_left_alone(make: Mak
     world = make(EVERYTHING)
     world.owners.listeners.add((TCP_, 22))
     world.host_sends(outgoing(TCP(sport=22, dport=50_000, flags="PA") / Raw(b"prompt")))
-    world.host_sends(outgoing(TCP(sport=22, dport=50_000, flags="PA") / Raw(b"more")))
-    assert len(world.outside()) == 2
-    assert world.backend.statistics()["captured"] == 1
+    for _ in range(2):
+        world.host_sends(outgoing(TCP(sport=22, dport=50_000, flags="PA") / Raw(b"more")))
+    assert len(world.outside()) == 3
+    assert world.backend.statistics()["captured"] == 2, "the second one was bypassed"
 
 
 def test_a_new_connection_from_a_port_that_also_listens_is_decided_by_its_app(make: Make) -> None:

@@ -40,7 +40,7 @@ def test_ours_and_bypassed_packets_are_let_go_before_anything_is_queued() -> Non
 
 
 def test_an_injected_packet_may_not_leave_the_host() -> None:
-    assert mangle()[0] == "-A WIRESOCK ! -o lo -m mark --mark 0x40000000/0x40000000 -j DROP"
+    assert mangle()[0] == "-A WIRESOCK ! -o lo -m mark --mark 0x40000000/0x60000000 -j DROP"
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -50,7 +50,7 @@ def test_every_compare_and_every_change_of_a_mark_is_masked(version: int) -> Non
     text = "\n".join(rule for _table, rules in content for rule in rules)
     compared = re.findall(r"--mark (\S+)", text)
     assert compared
-    assert set(compared) <= {"0x0/0x30", "0x10/0x10", "0x20/0x20"}
+    assert set(compared) <= {"0x0/0x30", "0x10/0x10", "0x10/0x30", "0x20/0x30"}
     assert "--save-mark --nfmask 0x10 --ctmask 0x10" in text
     assert "--set-mark" not in text
 
@@ -115,7 +115,7 @@ def test_adapter_names_that_mean_something_in_a_rule_are_refused(name: str) -> N
 
 def test_injected_packets_are_untracked_before_they_can_be_injected() -> None:
     content = tables(PLAN, HERE, MARKS, (10, 11), 4)
-    assert content[0] == ("raw", ["-A WIRESOCK -m mark --mark 0x40000000/0x40000000 -j CT --notrack"])
+    assert content[0] == ("raw", ["-A WIRESOCK -m mark --mark 0x40000000/0x60000000 -j CT --notrack"])
 
 
 def test_a_transaction_replaces_chains_and_jumps_of_a_table_in_one_step() -> None:
