@@ -1,60 +1,80 @@
-"""The explicit package list of pyproject.toml, which setuptools cannot find by itself (see CONTRIBUTING, Packaging)."""
+"""What is installed: every package, and nothing of ours beside ``wiresock_py``."""
 
+import shutil
+import subprocess
+import sys
 import tomllib
-from fnmatch import fnmatch
+import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
-# the top-level folders that install below wiresock_py, by import name
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+SETUPTOOLS = SETTINGS["tool"]["setuptools"]
 FOLDERS = {"wiresock_py": "wiresock_py", "wiresock_py.crypto": "crypto", "wiresock_py.filters": "filters"}
+"""Import names of the trees at the top level; wiresock_py/crypto and /filters are links to them, for editors."""
+
+DATA = {"wiresock_py.configs": "configs"}
+"""Folders without code that are installed: the examples."""
 
 
-def folder_of(package: str) -> Path:
-    """Where setuptools takes *package* from: the longest prefix in package-dir, then folder by folder."""
-    mapped: dict[str, str] = SETUPTOOLS["package-dir"]
-    name, rest = package, list[str]()
-    while name not in mapped:
-        name, _, last = name.rpartition(".")
-        rest.insert(0, last)
-    return ROOT.joinpath(mapped[name], *rest)
-
-
-def sources() -> dict[str, Path]:
-    """Every package there is below the folders, by import name; links are another way to the same folders."""
-    found: dict[str, Path] = {}
-    for name, top in FOLDERS.items():
-        for init in (ROOT / top).rglob("__init__.py"):
-            below = init.parent.relative_to(ROOT / top)
-            if not any((ROOT / top).joinpath(*below.parts[:depth]).is_symlink() for depth in range(1, 20)):
-                found[".".join((name, *below.parts))] = init.parent
+def packages() -> dict[str, str]:
+    """Import name and folder of everything to install: each folder with an ``__init__.py``, and the data."""
+    found = dict(DATA)
+    for name, folder in FOLDERS.items():
+        for init in sorted((ROOT / folder).rglob("__init__.py")):
+            parts = init.parent.relative_to(ROOT / folder).parts
+            if folder == "wiresock_py" and parts[:1] in (("crypto",), ("filters",)):
+                continue
+            found[".".join((name, *parts))] = "/".join((folder, *parts))
     return found
 
 
-def test_every_package_is_listed_and_every_listed_one_is_there() -> None:
-    without_code = {name for name in SETUPTOOLS["packages"] if not (folder_of(name) / "__init__.py").exists()}
-    assert set(SETUPTOOLS["packages"]) - without_code == set(sources())
-    assert all(folder_of(name).is_dir() for name in without_code)
+def test_every_package_is_listed() -> None:
+    assert sorted(SETUPTOOLS["packages"]) == sorted(packages())
 
 
-def test_every_listed_package_is_built_from_its_own_folder() -> None:
-    for name, folder in sources().items():
-        assert folder_of(name) == folder
+def test_packages_of_other_folders_are_mapped_to_them() -> None:
+    mapped = SETUPTOOLS["package-dir"]
+    for name, folder in packages().items():
+        if not folder.startswith("wiresock_py"):
+            assert mapped.get(name) == folder
+    assert set(mapped) <= set(packages())
 
 
-def test_every_module_lies_in_a_package() -> None:
-    packages = set(sources().values())
-    for top in FOLDERS.values():
-        for module in (ROOT / top).rglob("*.py"):
-            if not any(parent.is_symlink() for parent in module.parents):
-                assert module.parent in packages, f"{module} lies in no package: it would not be installed"
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """A wheel built from a copy of what git knows, so that no leftover of this folder gets in."""
+    copy = tmp_path_factory.mktemp("source") / "tree"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name, follow_symlinks=False)
+    build = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
+    out = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-c", build, str(out)], cwd=copy, check=True, capture_output=True, timeout=60)
+    (path,) = out.glob("*.whl")
+    return zipfile.ZipFile(path)
 
 
-def test_every_data_file_is_listed() -> None:
-    patterns: dict[str, list[str]] = SETUPTOOLS["package-data"]
-    for name in SETUPTOOLS["packages"]:
-        folder = folder_of(name)
-        for file in folder.iterdir():
-            if file.is_file() and file.suffix not in {".py", ".pyc"}:
-                listed = any(fnmatch(file.name, pattern) for pattern in patterns.get(name, ()))
-                assert listed, f"{file} is not in package-data: it would not be installed"
+@pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="no git checkout to build from")
+def test_the_wheel_has_only_our_one_name_at_the_top(wheel: zipfile.ZipFile) -> None:
+    top = {name.split("/")[0] for name in wheel.namelist()}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"wiresock_py"}
+
+
+@pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="no git checkout to build from")
+def test_the_wheel_has_every_module_and_all_data_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    expected = set()
+    for name, folder in packages().items():
+        for pattern in ("*.py", *SETUPTOOLS["package-data"].get(name, ())):
+            files = [path.name for path in (ROOT / folder).glob(pattern)]
+            assert files or pattern == "*.py"
+            expected |= {f"{name.replace('.', '/')}/{file}" for file in files}
+    assert {name for name in wheel.namelist() if not name.split("/")[0].endswith(".dist-info")} == expected
+
+
+def test_the_command_is_installed_by_its_name() -> None:
+    assert SETTINGS["project"]["scripts"] == {"wiresock-py": "wiresock_py.cli:main"}

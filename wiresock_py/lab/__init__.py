@@ -18,7 +18,7 @@ from wiresock_py.lab.topology import (
     TUNNEL_RESOLVER,
     Host,
 )
-from wiresock_py.lab.wireguard import KeyPair, Peer, PeerState, Server, WireGuard
+from wiresock_py.lab.wireguard import Endpoint, KeyPair, Peer, PeerState, Server, WireGuard
 from wiresock_py.lab.wiresock import Client
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Capture",
     "Client",
     "CoreServer",
+    "Endpoint",
     "Frame",
     "Host",
     "KeyPair",
