@@ -8,6 +8,7 @@ app_groups:              # used as AllowedApps = @browsers
   browsers: [chrome, msedge, firefox]
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +69,8 @@ def load_settings(path: Path | None = None) -> Settings:
     Raises ConfigError with line and column.
     """
     if path is None:
-        path = next((candidate for candidate in settings_paths() if candidate.exists()), None)
+        # os.path says False where Path.exists raises: in a home that is not ours to enter
+        path = next((candidate for candidate in settings_paths() if os.path.exists(candidate)), None)  # noqa: PTH110
     return Settings() if path is None else parse_settings(read_text(path), str(path))
 
 

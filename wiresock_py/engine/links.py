@@ -73,9 +73,7 @@ class Link:
         try:
             address = lookup(host, mark=self._mark)[0]
         except NetworkError as error:
-            raise NetworkError(
-                f"{self.config.file}: the endpoint {host} does not resolve: {error}", error.remedy
-            ) from None
+            raise NetworkError(f"{self.config.file}: {error}", error.remedy) from None
         return Endpoint(str(address), port)
 
     def configured(self, peer: Tunnel) -> Peer:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,12 @@ def test_the_example_states_the_defaults_and_groups() -> None:
     given = load_settings(EXAMPLE)
     assert given.model_copy(update={"app_groups": {}}) == Settings()
     assert "chrome" in given.app_groups["browsers"]
+
+
+def test_a_home_that_may_not_be_entered_has_no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(settings, "settings_paths", lambda: (tmp_path / "settings.yaml",))
+    monkeypatch.setattr(os, "stat", refuse)
+    assert load_settings() == Settings()
