@@ -73,7 +73,7 @@ def test_a_name_that_does_not_resolve_is_told_with_file_and_remedy(make: Make, m
         raise NetworkError(f"the name {host} does not resolve: 192.0.2.1 does not answer", "check the name")
 
     monkeypatch.setattr("wiresock_py.engine.links.lookup", fail)
-    with pytest.raises(NetworkError, match=r"wg0\.conf: the endpoint vpn\.example\.net") as raised:
+    with pytest.raises(NetworkError, match=r"wg0\.conf: the name vpn\.example\.net does not resolve") as raised:
         make(named("vpn.example.net"))
     assert raised.value.remedy == "check the name"
 
