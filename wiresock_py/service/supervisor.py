@@ -32,6 +32,8 @@ STOP_TIMEOUT = 8.0
 LONGEST_PAUSE = 8.0
 """Workers that die before they serve are replaced after a pause that doubles up to this many seconds."""
 
+WORKER = (sys.executable, "-m", "wiresock_py.service.worker")
+
 GONE = "gone"
 SIGNAL = "signal"
 
@@ -88,9 +90,8 @@ class Supervisor:
 
     def _run_worker(self, options: RunOptions) -> tuple[bool, int]:
         """One worker's life; returns whether it came to serve, and its exit code (negative: the signal)."""
-        command = [sys.executable, "-m", "wiresock_py.service.worker"]
         # its own process group: Ctrl+C is the supervisor's to receive
-        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
+        worker = subprocess.Popen(WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
         assert worker.stdin is not None
         assert worker.stdout is not None
         threading.Thread(target=self._listen, args=(worker.pid, worker.stdout), daemon=True).start()

@@ -3,7 +3,7 @@
 import logging
 import sys
 
-from wiresock_py.errors import WiresockError
+from wiresock_py.errors import ConfigError, WiresockError
 
 log = logging.getLogger(__name__)
 
@@ -18,5 +18,6 @@ def set_up_logging(level: str) -> None:
 
 
 def say_error(error: WiresockError) -> None:
-    """One line: what was found, and the remedy."""
-    log.error("%s%s", error, f" ({error.remedy})" if error.remedy else "")
+    """One line: what was found, and the remedy; one more for each further mistake of a file."""
+    for each in (error, *(error.others if isinstance(error, ConfigError) else ())):
+        log.error("%s%s", each, f" ({each.remedy})" if each.remedy else "")
