@@ -5,6 +5,7 @@ What belongs in the tunnel is dropped, everything else passes, by the same engin
 
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from wiresock_py.config import load_settings, parse
@@ -22,17 +23,18 @@ class Line:
         """*configurations* are the tunnels' texts without keys, as the worker reported them."""
         configs = [parse(text, file) for file, text in zip(options.files, configurations, strict=True)]
         rules = Rules(configs, load_settings(Path(options.settings) if options.settings else None))
-        self._owners = SocketOwners()
+        plan = rules.plan()
         self._backend = create(options.backend)
-        self._backend.attach(rules.plan())
-        try:
+        with ExitStack() as undo:
+            self._owners = SocketOwners()
+            undo.callback(self._owners.close)
+            self._backend.attach(plan)
+            undo.callback(self._backend.close, keep_blocking=True)
             if options.kill_switch == "all":
-                self._backend.update(rules.plan())  # what the kernel stopped showing us is to be blocked as well
+                self._backend.update(plan)  # what the kernel stopped showing us is to be blocked as well
             self._engine = Engine(rules, self._backend, self._owners, threading.Lock(), kill_switch=options.kill_switch)
             self._engine.start()
-        except BaseException:
-            self._backend.close(keep_blocking=True)
-            raise
+            undo.pop_all()
 
     def release(self, *, restore: bool = False) -> None:
         """Stop serving. The rules stay, so nothing of the plan passes until a worker serves them; with *restore* the
