@@ -1,0 +1,372 @@
+"""The worker: what can fail fails before anything is changed, and it ends in one way for every reason."""
+
+import logging
+import os
+import queue
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from scapy.layers.inet import UDP
+
+from tests.support.worlds import (
+    CHROME,
+    CLIENT_KEY,
+    EVERYTHING,
+    FIREFOX,
+    SERVER_KEYS,
+    Owners,
+    Wire,
+    config_text,
+    outgoing,
+)
+from wiresock_py.config import parse
+from wiresock_py.crypto import Event
+from wiresock_py.errors import BackendError, ConfigError, ControlError, NetworkError
+from wiresock_py.filters import CapturePlan
+from wiresock_py.filters.memory import MemoryBackend
+from wiresock_py.rules import Rules
+from wiresock_py.service import worker
+from wiresock_py.service.control import ask
+from wiresock_py.service.options import RunOptions
+from wiresock_py.service.worker import Worker
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the control socket is not built for Windows yet")
+
+RULES = f"{EVERYTHING}\nAllowedApps = chrome"
+
+
+class RecordingBackend(MemoryBackend):
+    """Remembers the plans it was opened with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plans: list[CapturePlan] = []
+
+    def open(self, plan: CapturePlan) -> None:
+        self.plans.append(plan)
+        super().open(plan)
+
+
+class Desk:
+    """Everything around a worker: its file, its supervisor's end, its backend, and what it closed."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.file = folder / "wg0.conf"
+        self.file.touch(mode=0o600)
+        self.write(config_text(RULES))
+        # below pytest's own folder the path would be longer than a UNIX socket's may be
+        self._folder = tempfile.TemporaryDirectory()
+        self.control = Path(self._folder.name) / "control.sock"
+        self.inbox: worker.Inbox = queue.SimpleQueue()
+        self.told: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
+        self.backend = RecordingBackend()
+        self.owners = Owners()
+        self.owners.own(CHROME, socket.IPPROTO_UDP, 5000)
+        self.owners.own(FIREFOX, socket.IPPROTO_UDP, 6000)
+        self.resources = ExitStack()
+        self.resources.callback(self._folder.cleanup)
+        patch.setattr(worker, "create", lambda _name: self.backend)
+        patch.setattr(worker, "SocketOwners", lambda: self.owners)
+        patch.setattr(worker, "default_adapters", lambda: (SimpleNamespace(adapter="eth0"),))
+        patch.setattr(worker, "adapter_mtu", lambda _name: 1500)
+        patch.setattr(worker, "has_route", lambda _family: True)
+        patch.setattr(worker, "_tell", lambda kind, **fields: self.told.put((kind, fields)))
+        patch.setattr("wiresock_py.engine.links.UdpSocket", Wire)
+
+    def write(self, text: str) -> None:
+        self.file.write_text(text)
+
+    def make(self, **options: Any) -> Worker:
+        given = RunOptions((str(self.file),), "memory", control_socket=str(self.control), **options)
+        return Worker(given, self.inbox, self.resources)
+
+    def say(self, kind: str, **fields: Any) -> None:
+        self.inbox.put({"kind": kind, **fields})
+
+    def run(self, made: Worker) -> "Running":
+        return Running(self, made)
+
+
+class Running:
+    """A worker at work in a thread of its own."""
+
+    def __init__(self, desk: Desk, made: Worker) -> None:
+        self._desk = desk
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(made,))
+        self._thread.start()
+        desk.say("open")
+        assert desk.told.get(timeout=10)[0] == "waiting"
+
+    def _run(self, made: Worker) -> None:
+        try:
+            made.run()
+        except BaseException as error:
+            self.error = error
+
+    def serving(self) -> "Running":
+        assert self._desk.told.get(timeout=10) == ("serving", {})
+        return self
+
+    def end(self, kind: str = "stop", seconds: float = 5.0) -> None:
+        self._desk.say(kind)
+        self.ended(seconds)
+
+    def ended(self, seconds: float = 5.0) -> None:
+        self._thread.join(seconds)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    desk = Desk(tmp_path, monkeypatch)
+    yield desk
+    desk.resources.close()
+    assert not desk.control.exists()
+
+
+def passes(backend: MemoryBackend, port: int) -> bool:
+    backend.stack_sends(outgoing(UDP(sport=port, dport=7)))
+    return bool(backend.network_received(0.3))
+
+
+# Before anything is changed
+
+
+def test_a_file_with_mistakes_is_told_first(desk: Desk) -> None:
+    desk.write("[Interface]\nPrivateKey = short\n")
+    with pytest.raises(ConfigError):
+        desk.make()
+    assert not desk.control.exists()
+
+
+def test_no_default_route_is_told_with_the_remedy(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "default_adapters", lambda: ())
+    with pytest.raises(NetworkError, match="no default route") as raised:
+        desk.make()
+    assert raised.value.remedy
+
+
+def test_a_second_client_is_told_of_the_first(desk: Desk) -> None:
+    desk.make()
+    with pytest.raises(ControlError, match="another wiresock-py is running"):
+        desk.make()
+
+
+def test_a_family_without_a_route_is_a_warning(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker, "has_route", lambda family: family == socket.AF_INET)
+    desk.make()
+    assert caplog.messages == ["this host has no IPv6 route: programs cannot send any, so none of it is tunnelled"]
+
+
+def test_a_file_others_can_read_is_a_warning_with_the_remedy(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.file.chmod(0o644)
+    desk.make()
+    (warning,) = caplog.messages
+    assert "wg0.conf" in warning
+    assert "chmod 600" in warning
+
+
+def test_the_supervisor_gets_the_rules_and_no_key(desk: Desk) -> None:
+    text = config_text(f"{RULES}\nPresharedKey = {SERVER_KEYS[2].to_base64()}", interface="Address = 10.66.66.2/32")
+    desk.write(text)
+    made = desk.make()
+    desk.say("stop")
+    made.run()
+    _, fields = desk.told.get(timeout=1)
+    (told,) = fields["configurations"]
+    assert CLIENT_KEY.to_base64() not in told
+    assert SERVER_KEYS[2].to_base64() not in told
+    assert Rules([parse(told, "wg0.conf")]).plan() == Rules([parse(text, "wg0.conf")]).plan()
+
+
+def test_told_to_stop_before_it_has_the_queues_it_changes_nothing(desk: Desk) -> None:
+    made = desk.make()
+    desk.say("stop")
+    made.run()
+    assert desk.backend.plans == []
+
+
+# At work
+
+
+def test_it_serves_until_told_to_stop_and_leaves_the_host_as_it_was(desk: Desk) -> None:
+    running = desk.run(desk.make()).serving()
+    assert passes(desk.backend, 6000)
+    assert not passes(desk.backend, 5000)
+    assert ask(desk.control, {"command": "status"})["backend"] == "memory"
+    with pytest.raises(ControlError, match="unknown command 'dance'"):
+        ask(desk.control, {"command": "dance"})
+    running.end()
+    assert running.error is None
+    assert passes(desk.backend, 5000)
+
+
+@pytest.mark.parametrize(("kill_switch", "blocked"), [("app", True), ("all", True), ("off", False)])
+def test_without_its_supervisor_it_leaves_the_plan_blocked_unless_told_otherwise(
+    desk: Desk, kill_switch: str, blocked: bool
+) -> None:
+    running = desk.run(desk.make(kill_switch=kill_switch)).serving()
+    running.end("orphaned")
+    assert running.error is None
+    assert passes(desk.backend, 5000) is not blocked
+    assert [plan.fail_open for plan in desk.backend.plans] == [kill_switch == "off"]
+
+
+def test_no_answer_within_the_time_gives_up_with_the_remedy_and_restores(desk: Desk) -> None:
+    running = desk.run(desk.make(connect_timeout=0.2)).serving()
+    running.ended()
+    assert isinstance(running.error, NetworkError)
+    assert "no answer from 198.51.100.2:51820 within 0.2 s" in str(running.error)
+    assert "PublicKey" in running.error.remedy
+    assert passes(desk.backend, 5000)
+
+
+def test_with_an_answer_or_without_a_time_it_goes_on(desk: Desk) -> None:
+    made = desk.make(connect_timeout=0.3)
+    running = desk.run(made).serving()
+    (link,) = made._links
+    desk.say("event", link=link, peer=link.peers[0], event=Event.CONNECTED)
+    time.sleep(0.5)
+    running.end()
+    assert running.error is None
+
+
+def test_queues_that_are_taken_are_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_plan: object) -> None:
+        raise BackendError("NFQUEUE 51820 is held by another process")
+
+    monkeypatch.setattr(desk.backend, "open", fail)
+    running = desk.run(desk.make())
+    running.ended()
+    assert isinstance(running.error, BackendError)
+
+
+class Ended(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    exits: list[int] = []
+
+    def end(code: int) -> None:
+        exits.append(code)
+        raise Ended
+
+    monkeypatch.setattr(worker.os, "_exit", end)  # type: ignore[attr-defined]  # it is the os module
+    return exits
+
+
+def test_a_thread_that_failed_ends_it_at_once_without_opening_the_plan(
+    desk: Desk, exits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closings: list[dict[str, bool]] = []
+    running = desk.run(desk.make()).serving()
+    monkeypatch.setattr(desk.backend, "close", lambda **how: closings.append(how))
+    desk.owners.failure = RuntimeError("the table is gone")
+    desk.backend.stack_sends(outgoing(UDP(sport=5000, dport=7)))
+    running.ended()
+    assert exits[:1] == [1]
+
+
+def test_an_error_nobody_expected_ends_it_at_once(
+    desk: Desk, exits: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    made = desk.make()
+    monkeypatch.setattr(made, "_serve", fail)
+    running = desk.run(made).serving()
+    running.ended()
+    assert exits == [1]
+    assert "the worker failed" in caplog.messages
+
+
+# Events
+
+
+@pytest.fixture
+def made(desk: Desk) -> Worker:
+    return desk.make()
+
+
+def test_the_first_handshake_is_told_once_and_again_after_a_silence(
+    made: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    (link,) = made._links
+    (peer,) = link.peers
+    with caplog.at_level(logging.INFO):
+        for event in (Event.CONNECTED, Event.CONNECTED, Event.GONE, Event.CONNECTED):
+            made._on_event(link, peer, event)
+    assert [message.split(": ", 1)[1] for message in caplog.messages] == [
+        "handshake with 198.51.100.2:51820 done",
+        "198.51.100.2:51820 does not answer; its apps wait until it does",
+        "handshake with 198.51.100.2:51820 done",
+    ]
+
+
+def test_a_peer_that_is_gone_is_called_again(made: Worker) -> None:
+    (link,) = made._links
+    made._on_event(link, link.peers[0], Event.GONE)
+    wire = link.socket
+    assert isinstance(wire, Wire)
+    assert [data[0] for data, _ in wire.sent] == [1]
+
+
+def test_a_look_up_that_takes_long_holds_up_nothing_and_is_not_repeated_meanwhile(
+    made: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (link,) = made._links
+    answered, looked_up = threading.Event(), queue.SimpleQueue[object]()
+
+    def slow(peer: object) -> None:
+        looked_up.put(peer)
+        answered.wait(10)
+
+    monkeypatch.setattr(link, "refresh_endpoint", slow)
+    for _ in range(3):
+        made._on_event(link, link.peers[0], Event.UNANSWERED)
+    assert looked_up.get(timeout=5) is link.peers[0]
+    assert looked_up.empty()
+    answered.set()
+    until = time.monotonic() + 5
+    while made._refreshing and time.monotonic() < until:
+        time.sleep(0.01)
+    made._on_event(link, link.peers[0], Event.UNANSWERED)
+    assert looked_up.get(timeout=5) is link.peers[0]
+
+
+# The process
+
+
+def test_started_by_hand_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.write(write, b"hello\n")
+    os.close(write)
+    opened = os.fdopen(read, "rb", buffering=0)
+    monkeypatch.setattr(worker.os, "fdopen", lambda *_, **__: opened)  # type: ignore[attr-defined]  # it is the os module
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)  # type: ignore[attr-defined]  # it is the signal module
+    with opened:
+        assert worker.main() == 1
+
+
+def test_two_configurations_are_two_links(desk: Desk, tmp_path: Path) -> None:
+    second = tmp_path / "second.conf"
+    second.touch(mode=0o600)
+    second.write_text(config_text("AllowedIPs = 10.0.0.0/8", first_server=1))
+    options = RunOptions((str(desk.file), str(second)), "memory", control_socket=str(desk.control))
+    made = Worker(options, desk.inbox, desk.resources)
+    assert [link.name for link in made._links] == ["wg0", "second"]
