@@ -12,7 +12,7 @@ from functools import cache
 from wiresock_py.crypto.constants import PADDING_MULTIPLE, REJECT_AFTER_MESSAGES, TAG_SIZE, TRANSPORT_HEADER_SIZE
 from wiresock_py.crypto.session import Session
 from wiresock_py.datapath.batch import DatagramBuffer
-from wiresock_py.datapath.checksum import word_sum
+from wiresock_py.datapath.checksum import word_sum, word_sums
 from wiresock_py.datapath.drops import PacketDrop
 from wiresock_py.datapath.flows import ACK_FLAG, FIN_FLAG, RST_FLAG, SYN_FLAG, TCP, Flow, FlowTable
 from wiresock_py.datapath.headers import EXTENSIONS, parse
@@ -233,6 +233,7 @@ class _Sealing:
         out.reserve(count * (padded + OVERHEAD))
         view, at = out.view, out.end
         counter, session_header, encrypt_into = session.counter, session.header, session.sealer.encrypt_into
+        sums = iter(word_sums(data[payload:end], limit))
         for place in range(payload, end, limit):
             if place + limit >= end:
                 flags |= last_flags
@@ -241,7 +242,7 @@ class _Sealing:
                 padded = min(-(-length // multiple) * multiple, mtu)
                 padding = _ZEROS[: padded - length]
             piece = data[place : place + size]
-            checksum = -(tcp_sum + size + sequence + flags + word_sum(piece)) % 65535
+            checksum = -(tcp_sum + size + sequence + flags + next(sums)) % 65535
             number = counter.to_bytes(8, "little")
             if ipv6:
                 pack_into(
