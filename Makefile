@@ -1,6 +1,6 @@
 # Each target works on a fresh Debian machine, as root, with nothing before it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean-lab
+.PHONY: help demo test lint mutation bench clean-lab
 
 BIN := .venv/bin
 
@@ -22,6 +22,10 @@ lint: ## ruff, mypy for both systems, the import contracts
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32
 	$(BIN)/lint-imports
+
+mutation: ## change each constant of the WireGuard core in turn: does a test of behaviour notice?
+	@.ci/install test
+	$(BIN)/python -m tests.mutation
 
 bench: ## iperf3 through the tunnel, beside wireguard-go and the plain link
 	@.ci/install bench

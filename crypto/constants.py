@@ -47,4 +47,3 @@ INITIATIONS_PER_SECOND = 50
 # nanoseconds are cleared, so that a stamp tells no more than 16.8 ms of our clock.
 TAI64_BASE = 2**62 + 10
 TAI64N_WHITENED_BITS = 24
-TIMESTAMP_SIZE = 12

@@ -22,9 +22,8 @@ from wiresock_py.crypto.results import Address, Buffer, Datagram
 
 HANDSHAKES_PER_SECOND = 100
 UNDER_LOAD_SECONDS = 1.0
+# A reply is smaller than what it answers; this bounds the work, and what a reflector may be used for.
 COOKIE_REPLIES_PER_SECOND = 500
-
-_SECOND_NS = 1_000_000_000
 
 
 class Gate:
@@ -36,8 +35,8 @@ class Gate:
         self._random = random
         self._checker = CookieChecker(public, random)
         self._limiter = RateLimiter()
-        self._handshakes = TokenBucket(_SECOND_NS // HANDSHAKES_PER_SECOND, _SECOND_NS, 0)
-        self._replies = TokenBucket(_SECOND_NS // COOKIE_REPLIES_PER_SECOND, _SECOND_NS, 0)
+        self._handshakes = TokenBucket(HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SECOND)
+        self._replies = TokenBucket(COOKIE_REPLIES_PER_SECOND, COOKIE_REPLIES_PER_SECOND)
         self._under_load_until = float("-inf")
         self.cookie_replies = 0
         """How many were sent."""
@@ -53,12 +52,12 @@ class Gate:
         """None if a handshake message is to be processed; a cookie reply is added to *answers*."""
         if not self._checker.mac1_valid(datagram):
             return Drop.BAD_MAC1
-        if not self._handshakes.take(round(now * 1e9)):
+        if not self._handshakes.take(now):
             self._under_load_until = now + UNDER_LOAD_SECONDS
         if not self.under_load(now):
             return None
         if not self._checker.mac2_valid(datagram, source, now):
-            if self._replies.take(round(now * 1e9)):
+            if self._replies.take(now):
                 self.cookie_replies += 1
                 answers.append(Datagram(self._checker.reply(datagram, first_index(datagram), source, now), source))
             return Drop.COOKIE_REQUIRED

@@ -11,27 +11,27 @@ from wiresock_py.crypto.results import Address
 PACKETS_PER_SECOND = 20
 PACKETS_BURSTABLE = 5
 TABLE_SIZE = 8192
-IDLE_NS = 1_000_000_000
-
-# Whole nanoseconds, as Linux and wireguard-go count them: exact where fractions of a second would round.
-_COST_NS = 1_000_000_000 // PACKETS_PER_SECOND
-_FULL_NS = _COST_NS * PACKETS_BURSTABLE
+IDLE_SECONDS = 1.0
 
 
 class TokenBucket:
-    """Tokens kept as the time they took to earn."""
+    """*burst* tokens, and *rate* new ones a second up to that.
 
-    __slots__ = ("_cost", "_full", "_tokens", "updated")
+    Kept as the time they took to earn, in whole nanoseconds as in Linux and wireguard-go: fractions would round.
+    """
 
-    def __init__(self, cost_ns: int, full_ns: int, now_ns: int) -> None:
-        self._cost = cost_ns
-        self._full = full_ns
-        self._tokens = full_ns
-        self.updated = now_ns
+    __slots__ = ("_cost", "_full", "_tokens", "_updated")
 
-    def take(self, now_ns: int) -> bool:
-        self._tokens = min(self._full, self._tokens + max(0, now_ns - self.updated))
-        self.updated = max(self.updated, now_ns)
+    def __init__(self, rate: int, burst: int) -> None:
+        self._cost = 1_000_000_000 // rate
+        self._full = self._tokens = self._cost * burst
+        self._updated = 0
+
+    def take(self, now: float) -> bool:
+        """Whether there is a token at second *now*; it is used up."""
+        now_ns = round(now * 1e9)
+        self._tokens = min(self._full, self._tokens + max(0, now_ns - self._updated))
+        self._updated = max(self._updated, now_ns)
         if self._tokens < self._cost:
             return False
         self._tokens -= self._cost
@@ -41,30 +41,32 @@ class TokenBucket:
 class RateLimiter:
     """A token bucket for each source."""
 
-    __slots__ = ("_swept", "_table")
+    __slots__ = ("_last_seen", "_swept", "_table")
 
     def __init__(self) -> None:
         self._table: dict[bytes, TokenBucket] = {}
-        self._swept = 0
+        self._last_seen: dict[bytes, float] = {}
+        self._swept = 0.0
 
     def __len__(self) -> int:
         return len(self._table)
 
     def allow(self, source: Address, now: float) -> bool:
         """Whether one more message of *source* may be processed at second *now*."""
-        now_ns = round(now * 1e9)
-        if now_ns - self._swept >= IDLE_NS:
-            self._sweep(now_ns)
+        if now - self._swept >= IDLE_SECONDS:
+            self._sweep(now)
         address, _ = origin(source)
         key = address if len(address) == 4 else address[:8]
         bucket = self._table.get(key)
         if bucket is None:
             if len(self._table) >= TABLE_SIZE:
                 return False
-            bucket = self._table[key] = TokenBucket(_COST_NS, _FULL_NS, now_ns)
-        return bucket.take(now_ns)
+            bucket = self._table[key] = TokenBucket(PACKETS_PER_SECOND, PACKETS_BURSTABLE)
+        self._last_seen[key] = now
+        return bucket.take(now)
 
-    def _sweep(self, now_ns: int) -> None:
+    def _sweep(self, now: float) -> None:
         """Forget sources that are idle long enough to have a full bucket again."""
-        self._swept = now_ns
-        self._table = {key: bucket for key, bucket in self._table.items() if now_ns - bucket.updated < IDLE_NS}
+        self._swept = now
+        for key in [key for key, seen in self._last_seen.items() if now - seen >= IDLE_SECONDS]:
+            del self._table[key], self._last_seen[key]

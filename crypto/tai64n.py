@@ -7,9 +7,9 @@ would make every initiation a replay until it caught up, so stamps go on from th
 import struct
 from collections.abc import Callable
 
-from wiresock_py.crypto.constants import TAI64_BASE, TAI64N_WHITENED_BITS, TIMESTAMP_SIZE
+from wiresock_py.crypto.constants import TAI64_BASE, TAI64N_WHITENED_BITS
 
-NO_TIMESTAMP = bytes(TIMESTAMP_SIZE)
+NO_TIMESTAMP = bytes(12)
 """What a peer that was never heard of has as its greatest timestamp."""
 
 _STAMP = struct.Struct(">QI")

@@ -13,7 +13,7 @@ from wiresock_py.crypto.tai64n import Stamps
 from wiresock_py.crypto.tunnel import Tunnel
 
 
-class _FixedStamps(Stamps):
+class FixedStamps(Stamps):
     """The one timestamp of the vector, whitened or not."""
 
     __slots__ = ()
@@ -83,7 +83,7 @@ class Golden:
         tunnel = device.add_peer(
             PublicKey(unhex(self.vector[other]["static_public"])), allowed_ips, preshared_key=PresharedKey(psk)
         )
-        tunnel.stamps = _FixedStamps(WallClock(), unhex(self.vector["timestamp"]))
+        tunnel.stamps = FixedStamps(WallClock(), unhex(self.vector["timestamp"]))
         if macs["cookie"]:
             tunnel.cookies._cookie = unhex(macs["cookie"])
             tunnel.cookies._cookie_expires = float("inf")

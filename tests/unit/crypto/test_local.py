@@ -1,14 +1,16 @@
 """The way of a datagram that arrives: what is dropped, under which name, and that nothing raises."""
 
+from functools import cache
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.peers import ALICE, BOB, CLIENT, EVERYWHERE, PACKET, SERVER, connect, device, pair
-from tests.vectors.golden import snapshot
+from tests.vectors.golden import FixedStamps, snapshot
 from wiresock_py.crypto.drops import Drop
 from wiresock_py.crypto.keys import PrivateKey
-from wiresock_py.crypto.results import Received
+from wiresock_py.crypto.results import Event, Received
 from wiresock_py.crypto.tunnel import Tunnel
 
 STRANGER = PrivateKey(b"stranger" * 4)
@@ -99,6 +101,21 @@ def test_an_initiation_of_a_greater_stamp_refused_as_flood_may_come_again() -> N
     assert server.greatest_timestamp == greatest
 
 
+def test_any_timestamp_above_zero_may_be_the_first() -> None:
+    for stamp, outcome in ((bytes(12), Drop.OLD_TIMESTAMP), (bytes(11) + b"\1", None)):
+        client, server = pair()
+        client.stamps = FixedStamps(lambda: 0, stamp)
+        (initiation,) = client.force_handshake(0.0)
+        assert server.read(initiation.data, CLIENT, 0.0).drop is outcome
+
+
+def test_no_more_than_1024_events_wait_for_a_tick() -> None:
+    client, _ = pair()
+    for number in range(1030):
+        client.local.events.append((client, Event.CONNECTED if number >= 6 else Event.GONE))
+    assert [event for _, event in client.tick(0.0).events] == [Event.CONNECTED] * 1024
+
+
 def test_a_replayed_initiation_has_an_old_timestamp() -> None:
     client, server = pair()
     (initiation,) = client.force_handshake(0.0)
@@ -183,7 +200,7 @@ def test_new_indices_avoid_those_in_use() -> None:
 
 @given(st.binary(max_size=300), st.integers(0, 5))
 def test_no_datagram_raises(body: bytes, kind: int) -> None:
-    _, server = ENDS
+    _, server = lasting_ends()
     received = server.read(bytes([kind, 0, 0, 0]) + body, ("203.0.113.1", 1), 2.0)
     assert isinstance(received, Received)
     assert received.drop is not None
@@ -199,4 +216,6 @@ def test_no_flipped_bit_of_an_initiation_is_accepted(position: int, bit: int) ->
     assert (server.read(damaged, CLIENT, 0.0).drop is None) == (position >= 132)
 
 
-ENDS = established()
+@cache
+def lasting_ends() -> tuple[Tunnel, Tunnel]:
+    return established()

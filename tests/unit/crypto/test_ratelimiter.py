@@ -1,6 +1,6 @@
 """The pattern of tokens is in the vectors; here are the bounds."""
 
-from wiresock_py.crypto.ratelimiter import TABLE_SIZE, RateLimiter
+from wiresock_py.crypto.ratelimiter import RateLimiter
 
 
 def source(number: int) -> tuple[str, int]:
@@ -9,19 +9,29 @@ def source(number: int) -> tuple[str, int]:
 
 def test_a_full_table_refuses_new_sources_and_serves_known_ones() -> None:
     limiter = RateLimiter()
-    for number in range(TABLE_SIZE):
+    for number in range(8192):
         assert limiter.allow(source(number), 0.5)
-    assert not limiter.allow(source(TABLE_SIZE), 0.5)
+    assert not limiter.allow(source(8192), 0.5)
     assert limiter.allow(source(0), 0.5)
-    assert len(limiter) == TABLE_SIZE
+    assert len(limiter) == 8192
 
 
 def test_sources_idle_for_a_second_are_forgotten() -> None:
     limiter = RateLimiter()
     for number in range(1000):
         limiter.allow(source(number), 10.0)
-    assert limiter.allow(source(2000), 11.0)
-    assert len(limiter) == 1
+    limiter.allow(source(1000), 10.1)
+    assert len(limiter) == 1001
+    limiter.allow(source(2000), 11.0)
+    assert len(limiter) == 2
+
+
+def test_a_token_takes_50_ms() -> None:
+    limiter = RateLimiter()
+    for _ in range(5):
+        limiter.allow(source(1), 10.0)
+    assert not limiter.allow(source(1), 10.0499)
+    assert limiter.allow(source(1), 10.05)
 
 
 def test_forgetting_gives_nobody_more_than_a_full_bucket() -> None:

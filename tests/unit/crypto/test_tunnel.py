@@ -19,7 +19,7 @@ from tests.support.peers import (
 from wiresock_py.crypto.drops import Drop
 from wiresock_py.crypto.keys import PresharedKey
 from wiresock_py.crypto.results import Datagram, Event
-from wiresock_py.crypto.tunnel import STAGED_PACKETS, Tunnel
+from wiresock_py.crypto.tunnel import Tunnel
 
 ELSEWHERE = ("203.0.113.9", 9)
 
@@ -57,7 +57,7 @@ def test_no_more_than_128_packets_wait_and_the_oldest_goes() -> None:
     client, server = pair()
     packets = numbered(200)
     (initiation,) = client.write(packets, 0.0)
-    assert client.stats(0.0).staged == STAGED_PACKETS == 128
+    assert client.stats(0.0).staged == 128
     assert client.drops[Drop.STAGING_FULL] == 72
     (response,) = server.read(initiation.data, CLIENT, 0.1).datagrams
     released = client.read(response.data, SERVER, 0.1).datagrams
@@ -210,6 +210,20 @@ def test_a_retry_in_the_shadow_of_a_response_comes_later_not_never() -> None:
     assert client.tick(5.5).datagrams == []
     retries = [now for now in (8.9, 9.4) if kinds(client.tick(now).datagrams) == [1]]
     assert retries == [9.4]
+
+
+@pytest.mark.parametrize(("byte", "deadline"), [(b"\0", 5.0), (b"\xff", 5.333)])
+def test_jitter_covers_a_third_of_a_second(byte: bytes, deadline: float) -> None:
+    random = iter([byte * 4] * 2)
+    client = Tunnel(
+        ALICE,
+        BOB.public_key(),
+        wall_clock=WallClock(),
+        random=lambda size: next(random) if size == 4 else bytes([7]) * size,
+        endpoint=SERVER,
+    )
+    client.force_handshake(0.0)
+    assert client.tick(0.0).deadline == pytest.approx(deadline, abs=1e-6)
 
 
 # Giving up
