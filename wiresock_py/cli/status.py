@@ -62,6 +62,7 @@ def reset(force: bool, control_path: Path | None) -> None:
     path = control_path or DEFAULT_PATH
     if is_served(path) and not force:
         raise ControlError(f"a client is running: it answers on {path}", "stop it with Ctrl+C, or use --force")
+    default_name()  # without the right to look, nothing found is no good news: raises with the reason
     removed = [line for name, reason in available().items() if reason is None for line in backend_class(name).reset()]
     path.unlink(missing_ok=True)
     for line in removed or ["nothing was left behind"]:
