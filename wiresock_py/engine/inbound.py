@@ -30,8 +30,8 @@ from wiresock_py.filters import MAX_PACKET, Backend, Buffer
 from wiresock_py.network import local_addresses
 
 RECEIVE_TIMEOUT = 0.5
-RECEIVE_BUFFER = 3 * MAX_PACKET
-"""Room for one receive, and for as much again of what waits behind it."""
+RECEIVE_BUFFER = 4 * MAX_PACKET
+"""Room for one receive, and for two more of what waits behind it."""
 UNSOLICITED = "inner_unsolicited"
 """Counter of authentic packets that belong to no flow of ours."""
 FALSE_SOURCE = "inner_false_source"

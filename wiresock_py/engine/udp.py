@@ -158,9 +158,9 @@ class UdpSocket:
     def receive_into(self, buffer: memoryview, timeout: float) -> Received | None:
         """The next datagrams; None after *timeout* seconds without, or once closed.
 
-        *buffer* has room for 65,535 bytes; what is beyond that lets single datagrams of one size and source
-        that wait already come together, as if the kernel had merged them: senders without UDP_SEGMENT, and adapters
-        without GRO, are as common as those with.
+        *buffer* has room for 65,535 bytes; what is beyond that lets datagrams of one size and source that wait already
+        come together, as if the kernel had merged them: senders without UDP_SEGMENT, and adapters without GRO, are as
+        common as those with, and the more come at once the larger the packets that the stack gets.
         """
         with self._receiving:
             if self._closed:
@@ -172,13 +172,13 @@ class UdpSocket:
                 else:
                     select.select((self._socket,), (), (), timeout)
                 found = None if self._closed else self._receive(buffer)
-            if not found or not found.size or found.segment_size != found.size:
-                return found  # an empty datagram has nothing that could follow it
+            if not found or not found.size or found.size % found.segment_size:
+                return found  # nothing can follow an empty datagram, or a shorter last one
             return self._gather(buffer, found)
 
     def _gather(self, buffer: memoryview, first: Received) -> Received:
-        """Put datagrams like the *first* behind it; the one that ends the run, if it is unlike them, waits aside."""
-        size, total = first.size, first.size
+        """Put datagrams like those of *first* behind them; what is unlike them and ends the run waits aside."""
+        size, total = first.segment_size, first.size
         while len(buffer) - total >= MAX_DATAGRAM and (following := self._receive(buffer[total:])):
             single = following.segment_size == following.size
             alike = following.segment_size == size or (single and following.size < size)
