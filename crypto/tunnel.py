@@ -136,6 +136,9 @@ class Tunnel:
         self._tx_bytes = self._rx_bytes = self._tx_packets = self._rx_packets = 0
         local.peers[peer_public_key] = self
 
+    def __repr__(self) -> str:
+        return f"Tunnel({self.public_key!r} at {self.endpoint})"
+
     # Life
 
     def up(self, now: float) -> list[Datagram]:
