@@ -20,7 +20,7 @@ lint: ## ruff, mypy for both systems, the import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy --platform win32
+	$(BIN)/mypy --platform win32 -p wiresock_py
 	$(BIN)/lint-imports
 
 mutation: ## change each constant of the WireGuard core in turn: does a test of behaviour notice?

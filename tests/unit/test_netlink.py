@@ -96,7 +96,7 @@ def test_sequence_numbers_start_over_before_they_overflow() -> None:
         assert kernel._sequence == 1
 
 
-@pytest.mark.skipif(sys.platform == "linux", reason="Linux has netlink")
+@pytest.mark.skipif(sys.platform == "linux", reason="for other systems: Linux has netlink")
 def test_elsewhere_the_error_names_the_system() -> None:
     with pytest.raises(NetlinkError, match=sys.platform):
         open_socket(NETLINK_ROUTE)

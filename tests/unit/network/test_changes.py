@@ -92,7 +92,7 @@ def test_news_the_kernel_threw_away_count_as_a_change_of_everything(monkeypatch:
             assert changes.wait(1) == Change.ALL
 
 
-@pytest.mark.skipif(sys.platform == "linux", reason="Linux follows its changes")
+@pytest.mark.skipif(sys.platform == "linux", reason="for other systems: Linux follows its changes")
 def test_elsewhere_the_error_says_so() -> None:
     with pytest.raises(NetworkError, match=sys.platform):
         NetworkChanges()
