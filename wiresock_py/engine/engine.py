@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from wiresock_py.crypto import Event, Tunnel
 from wiresock_py.crypto.constants import REKEY_AFTER_TIME
@@ -33,8 +33,9 @@ log = logging.getLogger(__name__)
 
 TICK = 0.1
 JOIN_TIMEOUT = 2.0
+RESET_ROUNDS = 4
 RESET_PAUSE = 0.1
-"""Seconds between the two rounds of resets: for the answers to the first to come past the capture thread."""
+"""Seconds after a round of resets: for delayed acknowledgments and answers to resets to come past us."""
 
 OnEvent = Callable[[Link, Tunnel, Event], None]
 OnFailure = Callable[[BaseException], None]
@@ -155,32 +156,33 @@ class Engine:
     def _reset_connections(self) -> None:
         """Tell both ends of every tunnelled connection that it is over: they would never hear of each other again.
 
-        This end twice: if it took more than we saw it acknowledge, it answers the first reset with the number it
-        expects (RFC 5961 section 3.2). Without a reset it would go on outside once the rules are gone.
+        This end in rounds: a reset that is not exact is answered with the number it should have carried (RFC 5961
+        section 3.2) or, if what was acknowledged last has not come past us yet, not at all. A connection that missed
+        its reset would go on outside once the rules are gone.
         """
         for inbound in self._inbound:
             inbound.delivering = False
-        now = clock()
-        to_peers: dict[Tunnel, list[bytes]] = {}
-        for flow, (_, to_peer) in self._send_resets():
-            if flow.is_established and isinstance(flow.peer, Tunnel):
-                to_peers.setdefault(flow.peer, []).append(to_peer)
+        with self.lock:  # chosen once: the far end's own resets, which are not delivered any more, change nothing
+            flows = [flow for flow in self.flows if flow.route is Route.TUNNEL and not flow.state & RESET]
+        self._reset_far_ends(flow for flow in flows if flow.is_established)
+        for _ in range(RESET_ROUNDS):
+            with self.lock:
+                resets = [[pair[0]] for flow in flows if (pair := abort(flow)) is not None]
+            if not resets:
+                return
+            self._backend.send_to_stack(resets)
+            time.sleep(RESET_PAUSE)
+
+    def _reset_far_ends(self, flows: Iterable[Flow]) -> None:
+        to_peers: dict[object, list[bytes]] = {}
+        with self.lock:
+            for flow in flows:
+                if (pair := abort(flow)) is not None:
+                    to_peers.setdefault(flow.peer, []).append(pair[1])
         for link in self.links:
             for peer in link.peers:
                 if peer in to_peers:
-                    link.write(peer, to_peers[peer], now)
-        time.sleep(RESET_PAUSE)
-        self._send_resets()
-
-    def _send_resets(self) -> list[tuple[Flow, tuple[bytes, bytes]]]:
-        """Reset what this end has of tunnelled connections, half open and half closed ones too."""
-        resets: list[tuple[Flow, tuple[bytes, bytes]]] = []
-        with self.lock:
-            for flow in self.flows:
-                if flow.route is Route.TUNNEL and not flow.state & RESET and (pair := abort(flow)) is not None:
-                    resets.append((flow, pair))
-        self._backend.send_to_stack([[to_stack] for _, (to_stack, _) in resets])
-        return resets
+                    link.write(peer, to_peers[peer], clock())
 
     def close(self) -> None:
         """Erase the keys and close the sockets of the links, after ``stop``."""
