@@ -77,11 +77,11 @@ def capture(lab: Lab) -> Iterator[Capture]:
 
 
 @pytest.fixture
-def client(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Callable[..., Client]]:
-    """Starts our client with wg0.conf texts and ``options=(…)``; ended in order after the test, its log on failure."""
+def client(lab: Lab) -> Iterator[Callable[..., Client]]:
+    """Starts our client with wg0.conf texts or files; ended in order after the test, its log shown with a failure."""
     made: list[Client] = []
 
-    def start(*configs: str, options: tuple[str, ...] = ()) -> Client:
+    def start(*configs: str | Path, options: tuple[str, ...] = ()) -> Client:
         client = lab.start_client(*configs, options=options, wait=False)
         made.append(client)
         client.wait_until_up()

@@ -131,18 +131,21 @@ class Lab:
 
     def start_client(
         self,
-        *configs: str,
+        *configs: str | Path,
         options: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
         wait: bool = True,
     ) -> Client:
-        """Our own client in ``client``, with the given wg0.conf texts; waits until it says it is up."""
+        """Our own client in ``client``, with wg0.conf texts or files; waits until it says it is up."""
         number = next(self._numbers)
         files = []
-        for position, text in enumerate(configs):
+        for position, config in enumerate(configs):
+            if isinstance(config, Path):
+                files.append(config)
+                continue
             path = self.folder / f"wg{number}-{position}.conf"
             path.touch(mode=0o600)
-            path.write_text(text)
+            path.write_text(config)
             files.append(path)
         client = Client(self.client, files, options, environment or {}, self._log("client", number))
         self._parts.callback(client.stop)
