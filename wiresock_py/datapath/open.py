@@ -49,9 +49,10 @@ def open_datagrams(
 ) -> None:
     """Open the datagrams in *buffer*, each of *segment_size* bytes but the last, and append what they hold to *out*.
 
-    A *segment_size* of 0 means a single datagram. *sessions* maps receiver indices to sessions that may receive at
-    *now*. *buffer* is written to (plain text takes the place of cipher text), and ``out.packets`` points into it: it is
-    the caller's again after handing those on. Whatever the datagrams hold, nothing is raised.
+    A *segment_size* of 0 means a single datagram. *sessions* maps receiver indices to sessions; one that is too old at
+    *now* is as good as unknown. *buffer* is written to (plain text takes the place of cipher text), and
+    ``out.packets`` points into it: it is the caller's again after handing those on. Whatever the datagrams hold,
+    nothing is raised.
     """
     view = memoryview(buffer)
     inbound = _Inbound(view, flows, now, out)
@@ -74,7 +75,7 @@ def open_datagrams(
             if session is not None and packets:
                 out.received.append((session, packets, size, data_packets))
             packets = size = data_packets = 0
-            session = sessions.get(receiver)
+            session = _live(sessions, receiver, now)
             index = receiver
         if session is None:
             drops[PacketDrop.UNKNOWN_SESSION] += 1
@@ -99,6 +100,12 @@ def open_datagrams(
     if session is not None and packets:
         out.received.append((session, packets, size, data_packets))
     inbound.finish()
+
+
+def _live(sessions: Mapping[int, Session], receiver: int, now: float) -> Session | None:
+    """The session, unless it is too old: the tick that forgets it may be late, above all after a sleep."""
+    session = sessions.get(receiver)
+    return None if session is None or session.expired(now) else session
 
 
 def _put_aside(kind: int, datagram: memoryview, out: Opened) -> None:

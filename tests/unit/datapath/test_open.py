@@ -25,7 +25,7 @@ from tests.support.traffic import (
     tunnelled,
     vectors,
 )
-from wiresock_py.crypto.constants import REJECT_AFTER_MESSAGES
+from wiresock_py.crypto.constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
 from wiresock_py.crypto.session import Session
 from wiresock_py.datapath import FlowTable, Opened, PacketDrop, open_datagrams
 from wiresock_py.datapath.flows import FIN_IN, RESET, SYN_IN, SYN_OUT
@@ -280,6 +280,16 @@ def test_a_replay_is_dropped_and_a_forgery_does_not_mark_the_window() -> None:
     assert opened.drops == {PacketDrop.FORGED: 1, PacketDrop.REPLAYED: 1}
     assert len(opened.packets) == 1
     assert [row[1] for row in opened.received] == [1]
+
+
+def test_a_session_that_is_too_old_receives_nothing_though_no_tick_forgot_it() -> None:
+    flows = world(IPV4)
+    young = open_all([udp(IPV4)], flows, now=REJECT_AFTER_TIME - 0.1)
+    assert (len(young.packets), young.drops) == (1, {})
+    for segment in (None, len(udp(IPV4))):
+        old = open_all([udp(IPV4)] * 2, flows, now=REJECT_AFTER_TIME, segment=segment)
+        assert (old.packets, old.slow, old.received) == ([], [], [])
+        assert old.drops == {PacketDrop.UNKNOWN_SESSION: 2}
 
 
 def test_sessions_may_change_within_a_buffer() -> None:

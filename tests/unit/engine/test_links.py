@@ -136,3 +136,38 @@ def test_closing_erases_the_sessions_and_may_be_repeated(monkeypatch: pytest.Mon
     link.close()
     assert not link.device.sessions
     assert world.wire(link).closed
+
+
+def test_after_a_sleep_the_first_packet_brings_a_new_handshake_and_old_keys_are_of_no_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The clock counts the hour asleep; nothing ticked in it, so no timer has erased anything yet."""
+    world = World(monkeypatch, config(f"{EVERYTHING}\nAllowedApps = chrome"))
+    world.owners.own(CHROME, socket.IPPROTO_UDP, 5000)
+    world.host_sends(outgoing(UDP(sport=5000, dport=7) / Raw(b"before")))
+    (link,) = world.links
+    wire, (peer,) = world.wire(link), link.peers
+    before = peer.sending_session(world.now)
+    assert before is not None
+    (late,) = world.server.tunnel.write([incoming(UDP(sport=7, dport=5000) / Raw(b"late"))], world.now)
+    world.server.take()
+    kinds: list[int] = []
+    read = world.server.read
+
+    def note(data: bytes) -> None:
+        kinds.append(data[0])
+        read(data)
+
+    monkeypatch.setattr(world.server, "read", note)
+
+    world.now += 3600
+    assert peer.sending_session(world.now) is None
+    wire.arrive(bytes(late.data), world.server.endpoint)
+    world.settle()
+    assert world.delivered() == []
+    assert link.device.sessions.get(before.local_index) is before  # still there, and refused
+    world.host_sends(outgoing(UDP(sport=5000, dport=7) / Raw(b"after")))
+    assert kinds == [1, 4]  # an initiation, and the packet on the session it brought
+    assert peer.sending_session(world.now) is not before
+    assert [packet[-5:] for packet in world.server.take()] == [b"after"]
+    assert world.server_sends(incoming(UDP(sport=7, dport=5000) / Raw(b"answer")))[0][-6:] == b"answer"
