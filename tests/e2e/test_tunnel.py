@@ -98,6 +98,21 @@ def test_the_c_librarys_resolver_gets_the_tunnels_answers(tunnel: Client, chrome
     assert firefox.resolve(name="resolver.lab") == [str(ROUTER.v4)]
 
 
+@pytest.mark.parametrize("tcp", [False, True])
+def test_a_resolver_on_loopback_is_answered_for_by_the_tunnels(
+    tunnel: Client, lab: Lab, chrome: App, firefox: App, tcp: bool
+) -> None:
+    resolver = lab.start_loopback_resolver("127.0.0.53")
+    try:
+        (text,) = firefox.dns(name="asker.lab", kind="TXT", server="127.0.0.53", tcp=tcp)
+        assert text.split()[:2] == ["asker=127.0.0.1", "resolver=127.0.0.53"]
+        # the application's socket is connected to 127.0.0.53: only an answer from there reaches it
+        (text,) = chrome.dns(name="asker.lab", kind="TXT", server="127.0.0.53", tcp=tcp)
+        assert text.split()[:2] == [f"asker={SERVER.of(4)}", f"resolver={TUNNEL_RESOLVER.of(4)}"]
+    finally:
+        resolver.stop()
+
+
 @FAMILIES
 def test_datagrams_of_every_size_come_back_whole(tunnel: Client, chrome: App, family: int) -> None:
     back = chrome.udp_echo(address=INTERNET.of(family), port=ECHO_PORT, sizes=SIZES, timeout=1, tries=3)

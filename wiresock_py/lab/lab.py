@@ -160,6 +160,10 @@ class Lab:
         self._parts.callback(app.stop)
         return app
 
+    def start_loopback_resolver(self, address: str = "127.0.0.53") -> Process:
+        """A resolver on the client's own loopback, as many systems have one; it ends with the lab or by ``stop``."""
+        return self._start_services(self.client, [], [IPv4Address(address)])
+
     def capture(self, *, whole: bool = False) -> Capture:
         """A capture of the access link, taken at the isp's end; *whole* keeps all of each frame for a pcap file."""
         capture = Capture(self.isp, "lan0", whole=whole)
@@ -229,12 +233,14 @@ class Lab:
 
     def _start(self, namespace: Namespace | None, command: list[str], name: str, **pipes: int) -> Process:
         """Start a process of the lab itself; it ends with the lab."""
-        process = Process(namespace.command(*command) if namespace else command, log=self._log(name), **pipes)
+        process = Process(
+            namespace.command(*command) if namespace else command, log=self._log(name, next(self._numbers)), **pipes
+        )
         self._parts.callback(process.stop)
         return process
 
-    def _log(self, name: str, number: int | None = None) -> Path:
-        return self.folder / (f"{name}.log" if number is None else f"{name}-{number}.log")
+    def _log(self, name: str, number: int) -> Path:
+        return self.folder / f"{name}-{number}.log"
 
     def _interface(self, number: int) -> str:
         """The name of a TUN device; unique on the machine, and within the kernel's 15 characters."""
@@ -251,7 +257,7 @@ class Lab:
         if pipe.readline() != b"ready\n":
             raise LabError(f"the impaired link does not come up: {self._link.log()[-500:]}")
 
-    def _start_services(self, namespace: Namespace, addresses: list[Address], resolvers: list[Address]) -> None:
+    def _start_services(self, namespace: Namespace, addresses: list[Address], resolvers: list[Address]) -> Process:
         wanted = {
             "addresses": list(map(str, addresses)),
             "http": HTTP_PORT,
@@ -262,3 +268,4 @@ class Lab:
         name = namespace.name.rpartition("-")[2]
         services = self._start(namespace, script(PYTHON, "services.py", json.dumps(wanted)), name)
         services.wait_for(lambda: "ready" in services.log(), f"serving in {name}")
+        return services

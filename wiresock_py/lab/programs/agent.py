@@ -172,6 +172,20 @@ def udp_segments(address: str, port: int, segment: int, total: int, timeout: flo
     return sorted(sizes, reverse=True)
 
 
+def count_echoes(address: str, port: int, count: int, wait: float = 0.5) -> int:
+    """Send *count* datagrams at once; how many come back until none has for *wait* seconds, repeated ones included."""
+    back = 0
+    with connect(address, port, wait, socket.SOCK_DGRAM) as sock:
+        for number in range(count):
+            sock.send(b"datagram %d" % number)
+        try:
+            while sock.recv(65535):
+                back += 1
+        except TimeoutError:
+            return back
+    return back
+
+
 def system_resolver() -> str:
     lines = Path("/etc/resolv.conf").read_text().splitlines()
     return next(line.split()[1] for line in lines if line.startswith("nameserver"))
@@ -311,6 +325,7 @@ VERBS: dict[str, Callable[..., object]] = {
     "upload": upload,
     "udp_echo": udp_echo,
     "udp_segments": udp_segments,
+    "count_echoes": count_echoes,
     "dns": dns,
     "resolve": resolve,
     "ping": ping,
