@@ -1,6 +1,6 @@
 # Each target works on a fresh Debian machine, as root, with nothing before it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint mutation bench clean-lab
+.PHONY: help demo test test-slow lint mutation bench clean-lab
 
 BIN := .venv/bin
 
@@ -14,6 +14,10 @@ demo: ## the client at work: in the lab as root, in memory without
 test: ## unit, vector, property, contract and short end-to-end tests
 	@.ci/install test
 	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: ## the tests that wait for real timers or count to very many
+	@.ci/install test
+	$(BIN)/python -m pytest -m slow
 
 lint: ## ruff, mypy for both systems, the import contracts
 	@.ci/install test lint
