@@ -1,5 +1,6 @@
 """Bad input and trouble: one line with the remedy, the documented exit code, and the network as it was."""
 
+import contextlib
 import re
 import shutil
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from wiresock_py.errors import EXIT_BACKEND, EXIT_CONFIG, EXIT_CONTROL, EXIT_NETWORK, EXIT_USAGE
-from wiresock_py.lab import INTERNET, ROUTER, SERVER, App, Client, KeyPair, Lab, Server
+from wiresock_py.lab import INTERNET, ROUTER, SERVER, App, Client, KeyPair, Lab, LabError, Server
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 
@@ -97,11 +98,13 @@ def test_missing_rights(run: Run, write: Write, text: str) -> None:
     assert "run as root" in ended.error
 
 
-def test_no_iptables(run: Run, write: Write, text: str, tmp_path: Path) -> None:
-    ended = run(write(text), before=("env", f"PATH={tmp_path}"))
+def test_no_iptables(run: Run, write: Write, text: str) -> None:
+    hidden = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /usr/sbin && exec "$@"', "sh")
+    ended = run(write(text), before=hidden)
     assert ended.exit_code == EXIT_BACKEND
     assert "iptables" in ended.error
     assert "apt install iptables" in ended.error
+    assert "memory" not in ended.error  # which carries no traffic
 
 
 def test_unknown_backend(run: Run, write: Write, text: str) -> None:
@@ -114,11 +117,6 @@ def test_unknown_backend(run: Run, write: Write, text: str) -> None:
     assert ended.exit_code in (EXIT_BACKEND, EXIT_CONFIG)
     assert "wintun" in ended.error
     assert "netfilter" in ended.error
-
-
-def test_a_backend_that_is_not_for_this_system_is_never_chosen_by_itself(run: Run, write: Write, text: str) -> None:
-    ended = run(write(text), before=("env", "PATH=/nonexistent"))
-    assert "memory" not in ended.error
 
 
 # The file
@@ -139,7 +137,7 @@ def test_a_folder_in_the_place_of_a_file(run: Run, tmp_path: Path) -> None:
 def test_a_file_that_may_not_be_read(run: Run, write: Write, text: str) -> None:
     path = write(text)
     shutil.chown(path, user="nobody")
-    ended = run(path, before=("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"))
+    ended = run(path, before=("setpriv", "--bounding-set=-dac_override,-dac_read_search"))
     assert ended.exit_code == EXIT_CONFIG
     assert path in ended.error
     assert re.search(r"permission|not be read|cannot be read", ended.error, re.IGNORECASE)
@@ -274,7 +272,7 @@ def test_a_second_client_leaves_the_first_alone(
 ) -> None:
     first = client(text)
     first.wait_until_connected()
-    ended = run(write(text), "--control-socket", str(first.control))
+    ended = run(write(text), "--control-socket", str(first._control))
     assert ended.exit_code == EXIT_CONTROL
     assert "another wiresock-py is running" in ended.error
     ended = run(write(text))  # with a control socket of its own it gets as far as the queues
@@ -306,7 +304,7 @@ def test_a_signal_to_every_process_at_once_leaves_the_network_as_it_was(
     assert network(lab) == standing
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize("moment", [0.0, 0.2, 0.5])
 def test_a_worker_killed_while_the_client_stops_leaves_the_network_as_it_was(
     lab: Lab, client: Callable[..., Client], text: str, moment: float
 ) -> None:
@@ -321,17 +319,15 @@ def test_a_worker_killed_while_the_client_stops_leaves_the_network_as_it_was(
     assert network(lab) == standing
 
 
-@pytest.mark.parametrize("moment", [0.3, 0.5, 0.7, 0.9, 1.1, 1.3])
+@pytest.mark.parametrize("moment", [0.5, 0.8, 1.1])
 def test_a_worker_killed_while_it_starts_leaves_the_network_as_it_was_or_is_replaced(
     lab: Lab, text: str, moment: float
 ) -> None:
     standing = network(lab)
     running = lab.start_client(text, wait=False)
     time.sleep(moment)
-    try:
+    with contextlib.suppress(LabError):  # there is none yet
         running.kill_worker()
-    except Exception as error:  # there is none yet
-        assert "children" in str(error)
     time.sleep(1)
     if running.running:
         running.wait_until_connected(20)

@@ -8,16 +8,17 @@ import click
 from wiresock_py.config import Config, load
 from wiresock_py.errors import ConfigError
 
-config_files = click.argument(
-    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=False)
-)
+# not checked here: whoever opens a file says better what is wrong with it, and with the right exit code
+_FILE = click.Path(path_type=Path, readable=False)
+
+config_files = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=_FILE)
 """One or more wg0.conf."""
 
 settings_file = click.option(
     "--settings",
     "settings_path",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=_FILE,
     help="A settings.yaml; without it the user's or the machine's is used where there is one.",
 )
 
@@ -28,7 +29,7 @@ control_socket = click.option(
     "control_path",
     metavar="PATH",
     envvar="WIRESOCK_PY_CONTROL",
-    type=click.Path(path_type=Path),
+    type=_FILE,
     help="Where the running client is asked; only needed for a second one.",
 )
 
