@@ -226,7 +226,8 @@ class NdisApi:
         """The oldest packet queued; None if there is none. Raises BackendError for a frame larger than any can be."""
         buffer = INTERMEDIATE_BUFFER()
         request = _eth_request(adapter.handle, buffer)
-        if not self._read(Ioctl.READ_PACKET, Request(ctypes.addressof(request), ctypes.sizeof(request)), adapter):
+        place = Request(ctypes.addressof(request), ctypes.sizeof(request))
+        if not self._read(Ioctl.READ_PACKET, place, adapter) or not buffer.m_Length:
             return None
         if not is_sound(buffer.m_Length):
             raise BackendError(f"the driver gave a frame of {buffer.m_Length} bytes", "use the driver's standard build")
