@@ -496,3 +496,21 @@ def test_missing_iptables_is_one_line_with_the_remedy(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("wiresock_py.filters.netfilter.iptables.SBIN", ())
     assert NetfilterBackend.unavailable_reason() == "iptables-restore is not installed; apt install iptables"
+
+
+@pytest.mark.parametrize(
+    ("found", "words"), [(None, "has no NFQUEUE"), (OSError(93, "Not supported"), "Not supported")]
+)
+def test_a_kernel_without_nfqueue_is_one_line_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, found: OSError | None, words: str
+) -> None:
+    def supported() -> bool:
+        if found is not None:
+            raise found
+        return False
+
+    monkeypatch.setattr("wiresock_py.filters.netfilter.backend.supported", supported)
+    reason = NetfilterBackend.unavailable_reason()
+    assert reason is not None
+    assert words in reason
+    assert "load nfnetlink_queue" in reason
