@@ -1,6 +1,7 @@
 """The services of one lab host: HTTP, DNS and echo. Runs inside a namespace, as a plain script of the standard library.
 
-    python services.py '{"http": 80, "echo": 7, "dns": ["192.168.1.1"], "names": {"vpn.lab": ["198.51.100.2", "…"]}}'
+    python services.py '{"addresses": ["192.168.1.50"], "http": 80, "echo": 7,
+                         "dns": ["192.168.1.1"], "names": {"vpn.lab": ["198.51.100.2", "2001:db8:2::2"]}}'
 
 HTTP    GET /            the caller's address, as text
         GET /bytes/N     N bytes that :func:`content` gives as well
@@ -15,11 +16,11 @@ import functools
 import hashlib
 import json
 import random
-import socket
 import struct
 import sys
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
+from typing import TypedDict
 
 BLOCK = 1 << 20
 A, TXT, AAAA = 1, 16, 28
@@ -174,17 +175,25 @@ class ResolverDatagrams(asyncio.DatagramProtocol):
         self.transport.sendto(reply, addr)
 
 
-async def main(wanted: dict[str, object]) -> None:
+class Wanted(TypedDict):
+    """What to serve: HTTP and echo on every one of *addresses*, DNS on its own."""
+
+    addresses: list[str]
+    http: int
+    echo: int
+    dns: list[str]
+    names: dict[str, list[str]]
+
+
+async def main(wanted: Wanted) -> None:
     """Serve what *wanted* names until killed; says "ready" once everything listens."""
     loop = asyncio.get_running_loop()
-    for address in wanted.get("addresses", []):  # type: ignore[attr-defined]
-        if "http" in wanted:
-            await asyncio.start_server(serve_http, address, wanted["http"], backlog=1024)  # type: ignore[arg-type]
-        if "echo" in wanted:
-            await asyncio.start_server(serve_echo, address, wanted["echo"], backlog=1024)  # type: ignore[arg-type]
-            await loop.create_datagram_endpoint(EchoDatagrams, (address, wanted["echo"]))  # type: ignore[arg-type]
-    for address in wanted.get("dns", []):  # type: ignore[attr-defined]
-        resolver = Resolver(address, wanted["names"])  # type: ignore[arg-type]
+    for address in wanted["addresses"]:
+        await asyncio.start_server(serve_http, address, wanted["http"], backlog=1024)
+        await asyncio.start_server(serve_echo, address, wanted["echo"], backlog=1024)
+        await loop.create_datagram_endpoint(EchoDatagrams, (address, wanted["echo"]))
+    for address in wanted["dns"]:
+        resolver = Resolver(address, wanted["names"])
         await asyncio.start_server(resolver.serve_tcp, address, 53, backlog=1024)
         await loop.create_datagram_endpoint(functools.partial(ResolverDatagrams, resolver), (address, 53))
     print("ready", flush=True)
@@ -192,5 +201,4 @@ async def main(wanted: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    socket.setdefaulttimeout(None)
     asyncio.run(main(json.loads(sys.argv[1])))
