@@ -58,7 +58,6 @@ class Engine:
     ) -> None:
         """*backend* is open before ``start`` and outlives ``stop``; *lock* is the one the links were made with."""
         self._backend = backend
-        self._plan = rules.plan()
         self._on_event = on_event
         self._on_failure = on_failure
         self.links = list(links)
@@ -114,7 +113,7 @@ class Engine:
             self.flows.expire(now)
         if not self._outbound.bypassing:
             self._renew(now)
-            self._block(not self.is_up(now))
+            self._outbound.blocking = not self.is_up(now)
 
     def _renew(self, now: float) -> None:
         """Renew sessions that no traffic renews: an idle tunnel is not a dead one (kill switch ``all``)."""
@@ -124,14 +123,6 @@ class Engine:
                 if min(age, now - self._renewed.get(peer, float("-inf"))) >= REKEY_AFTER_TIME:
                     self._renewed[peer] = now
                     link.call(peer, now)
-
-    def _block(self, blocking: bool) -> None:
-        """Let direct flows pass or not (kill switch ``all``)."""
-        began = blocking and not self._outbound.blocking
-        self._outbound.blocking = blocking
-        if began:
-            # Held packets went out past the capture, and their flows with them: only what is shown can be blocked.
-            self._backend.update(self._plan)
 
     def is_up(self, now: float) -> bool:
         """Whether there are links and every one has a peer with a session to send on."""

@@ -23,15 +23,12 @@ class Line:
         """*configurations* are the tunnels' texts without keys, as the worker reported them."""
         configs = [parse(text, file) for file, text in zip(options.files, configurations, strict=True)]
         rules = Rules(configs, load_settings(Path(options.settings) if options.settings else None))
-        plan = rules.plan()
         self._backend = create(options.backend)
         with ExitStack() as undo:
             self._owners = SocketOwners()
             undo.callback(self._owners.close)
-            self._backend.attach(plan)
+            self._backend.attach(rules.plan())
             undo.callback(self._backend.close, keep_blocking=True)
-            if options.kill_switch == "all":
-                self._backend.update(plan)  # what the kernel stopped showing us is to be blocked as well
             self._engine = Engine(rules, self._backend, self._owners, threading.Lock(), kill_switch=options.kill_switch)
             self._engine.start()
             undo.pop_all()
