@@ -4,17 +4,10 @@ The ones-complement sum of 16-bit words is the number they form modulo 65,535, b
 up, a part that is exchanged is subtracted and added (RFC 1624), and a part at an odd offset counts times 256. A sum
 here is any integer of the right residue class; only :func:`finish` and :func:`adjust` make fields.
 
-The payload's sum is the dearest thing the data path computes in Python, about 3 µs for 1400 bytes. Where numpy is
-installed (the extra ``fast``) the pieces of a super-packet are summed together, for a tenth of that.
+The payload's sum is the dearest thing the data path computes in Python, about 3 µs for 1400 bytes.
 """
 
-from importlib.util import find_spec
-
 from wiresock_py.filters.base import Buffer
-
-VECTORIZED = find_spec("numpy") is not None
-if VECTORIZED:
-    import numpy
 
 # Folding the number before the division makes 1.1 µs of 2.8 µs for 1400 bytes. Any multiple of 16 bits is a place to
 # fold at; these suit a full segment, and a smaller number passes through them unharmed.
@@ -37,20 +30,6 @@ def word_sum(data: Buffer) -> int:
         value = (value >> _FOLD2) + (value & _MASK2)
         value = (value >> _FOLD3) + (value & _MASK3)
     return value % 65535
-
-
-def word_sums(data: memoryview, size: int) -> list[int]:
-    """The sum of each piece of *size* bytes of *data*, the last of which may be shorter."""
-    whole = len(data) // size if VECTORIZED and size % 2 == 0 else 0
-    sums: list[int] = []
-    if whole > 1:
-        words = numpy.frombuffer(data, "<u2", whole * size // 2).reshape(whole, size // 2)
-        # Little-endian words, because the machine's are: the sum with its bytes swapped, which is 256 times it.
-        sums = (words.sum(axis=1, dtype=numpy.uint32) * numpy.uint64(256)).tolist()
-    else:
-        whole = 0
-    sums += [word_sum(data[at : at + size]) for at in range(whole * size, len(data), size)]
-    return sums
 
 
 def finish(total: int) -> int:

@@ -1,18 +1,13 @@
-"""From captured packets to sealed datagrams: translate, cut, pad, encrypt in place.
-
-A TCP super-packet never exists in its cut form anywhere but in the output buffer: each segment's headers are written
-there by one ``pack_into``, its payload is copied behind them, and the whole encrypted where it lies. A segment's
-checksum is the sum of its payload plus a base summed once a super-packet.
-"""
+"""From captured packets to sealed datagrams: translate, cut, pad, encrypt in place."""
 
 import struct
 from collections.abc import Sequence
-from functools import cache
 
 from wiresock_py.crypto.constants import PADDING_MULTIPLE, REJECT_AFTER_MESSAGES, TAG_SIZE, TRANSPORT_HEADER_SIZE
 from wiresock_py.crypto.session import Session
 from wiresock_py.datapath.batch import DatagramBuffer
-from wiresock_py.datapath.checksum import word_sum, word_sums
+from wiresock_py.datapath.checksum import word_sum
+from wiresock_py.datapath.cut import Cut
 from wiresock_py.datapath.drops import PacketDrop
 from wiresock_py.datapath.flows import ACK_FLAG, FIN_FLAG, RST_FLAG, SYN_FLAG, TCP, Flow, FlowTable
 from wiresock_py.datapath.headers import EXTENSIONS, parse
@@ -27,21 +22,16 @@ MIN_SEGMENT = 48
 
 _PARTIAL = int(PacketFlag.CHECKSUM_PARTIAL)
 
-_PUSH_FLAG, _URGENT_FLAG, _CONGESTION_WINDOW_REDUCED_FLAG = 0x08, 0x20, 0x80
-# Segmentation keeps these on the last segment, respectively on the first; the rest is copied to all.
-_LAST_ONLY = FIN_FLAG | _PUSH_FLAG
-_FIRST_ONLY = _CONGESTION_WINDOW_REDUCED_FLAG
+_URGENT_FLAG = 0x20
 _UNCUTTABLE = SYN_FLAG | RST_FLAG | _URGENT_FLAG
 
 _ZEROS = bytes(PADDING_MULTIPLE)
-_NONCE_PREFIX = bytes(4)
 
 _IPV4 = struct.Struct(">2xH2xHxB")  # total length, fragment field, protocol
 _IPV6 = struct.Struct(">4xHB")  # payload length, protocol
-_FIELD = struct.Struct(">H")
-_SEQUENCE = struct.Struct(">I")
 _SEQUENCE_TO_FLAGS = struct.Struct(">IIBB")
 _MESSAGE_HEADER = struct.Struct("<8sQ")
+_NONCE = struct.Struct("<4xQ")
 
 
 def seal(
@@ -174,17 +164,15 @@ class _Sealing:
         self, i: int, start: int, transport: int, end: int, protocol: int, flow: Flow, *, is_syn: bool = False
     ) -> None:
         """Translate and seal one packet that fits."""
-        session, out, multiple = self.session, self.out, self.multiple
+        session, out = self.session, self.out
         counter = session.counter
         if counter >= REJECT_AFTER_MESSAGES:
             out.exhausted.append(i)
             return
         size = end - start
-        padded = min(-(-size // multiple) * multiple, self.mtu)
-        out.reserve(padded + OVERHEAD)
+        out.reserve(self._padded(size) + OVERHEAD)
         view = out.view
-        at = out.end
-        body = at + TRANSPORT_HEADER_SIZE
+        body = out.end + TRANSPORT_HEADER_SIZE
         view[body : body + size] = self.batch.data[start:end]
         transport += body - start
         rewrite(view, body, transport, protocol, flow.out_wire, flow.out_address_delta, flow.out_delta)
@@ -192,84 +180,50 @@ class _Sealing:
             complete(view, transport, body + size, protocol, flow.out_addresses_sum)
         if is_syn:
             clamp_mss(view, transport, mss_limit(self.mtu, ipv6=view[body] >= 0x60))
-        if padded > size:
-            view[body + size : body + padded] = _ZEROS[: padded - size]
-        _MESSAGE_HEADER.pack_into(view, at, session.header, counter)
-        session.sealer.encrypt_into(
-            _NONCE_PREFIX + counter.to_bytes(8, "little"),
-            view[body : body + padded],
-            None,
-            view[body : body + padded + TAG_SIZE],
-        )
-        session.counter = counter + 1
-        out.enter(1, padded + OVERHEAD)
+        _MESSAGE_HEADER.pack_into(view, out.end, session.header, counter)
+        self._encrypt(body, size)
         flow.packets_out += 1
         flow.bytes_out += size
 
     def _seal_cut(self, start: int, transport: int, payload: int, end: int, flow: Flow, limit: int) -> None:
         """Translate and seal a TCP packet in segments of *limit* bytes of payload each but the last."""
-        data, session, out, multiple, mtu = self.batch.data, self.session, self.out, self.multiple, self.mtu
-        header = payload - start
-        count = -(-(end - payload) // limit)
-        ipv6 = transport - start == 40
-        pack_into = _segment_headers(header, ipv6=ipv6).pack_into
+        session, out = self.session, self.out
+        cut = Cut(self.batch.data[start:end], transport - start, payload - start, limit, flow.out_wire)
+        length = cut.header + limit
+        padded = self._padded(length)
+        stride = padded + OVERHEAD
+        out.reserve(cut.count * stride)
+        view, at, counter = out.view, out.end, session.counter
+        cut.write(view, at, stride, session.header, counter)
+        encrypt_into, nonce = session.sealer.encrypt_into, _NONCE.pack
+        at += TRANSPORT_HEADER_SIZE
+        last = session.counter = counter + cut.count - 1
+        for number in range(counter, last):
+            if padded > length:
+                view[at + length : at + padded] = _ZEROS[: padded - length]
+            encrypt_into(nonce(number), view[at : at + padded], None, view[at : at + padded + TAG_SIZE])
+            at += stride
+        out.enter(cut.count - 1, stride)
+        self._encrypt(at, cut.header + cut.rest)
+        flow.packets_out += cut.count
+        flow.bytes_out += end - payload + cut.count * cut.header
 
-        # What all segments share, and its sums.
-        head = bytes(data[start:payload])
-        tcp = transport - start
-        wire = flow.out_wire
-        first, (identification,), middle = head[: 4 if ipv6 else 2], _FIELD.unpack_from(head, 4), head[6:10]
-        (sequence,) = _SEQUENCE.unpack_from(head, tcp + 4)
-        acknowledgment, window, rest = head[tcp + 8 : tcp + 12], head[tcp + 14 : tcp + 16], head[tcp + 18 :]
-        offset, flags = head[tcp + 12], head[tcp + 13]
-        ip_sum = word_sum(first + middle + wire[:8])
-        tcp_sum = word_sum(wire + acknowledgment + bytes((offset, 0)) + window + rest) + TCP + header - tcp
-        last_flags, flags = flags & _LAST_ONLY, flags & ~_LAST_ONLY
+    def _encrypt(self, body: int, size: int) -> None:
+        """Pad and encrypt the packet of *size* bytes at *body*, behind a message header, and count it."""
+        session, view = self.session, self.out.view
+        counter = session.counter
+        padded = self._padded(size)
+        if padded > size:
+            view[body + size : body + padded] = _ZEROS[: padded - size]
+        session.sealer.encrypt_into(
+            _NONCE.pack(counter), view[body : body + padded], None, view[body : body + padded + TAG_SIZE]
+        )
+        session.counter = counter + 1
+        self.out.enter(1, padded + OVERHEAD)
 
-        size = limit
-        length = header + size
-        padded = full = min(-(-length // multiple) * multiple, mtu)
-        padding = _ZEROS[: padded - length]
-        out.reserve(count * (padded + OVERHEAD))
-        view, at = out.view, out.end
-        counter, session_header, encrypt_into = session.counter, session.header, session.sealer.encrypt_into
-        sums = iter(word_sums(data[payload:end], limit))
-        for place in range(payload, end, limit):
-            if place + limit >= end:
-                flags |= last_flags
-                size = end - place
-                length = header + size
-                padded = min(-(-length // multiple) * multiple, mtu)
-                padding = _ZEROS[: padded - length]
-            piece = data[place : place + size]
-            checksum = -(tcp_sum + size + sequence + flags + next(sums)) % 65535
-            number = counter.to_bytes(8, "little")
-            if ipv6:
-                pack_into(
-                    view, at, session_header, number, first, length - 40, middle[:2], wire,
-                    sequence, acknowledgment, offset, flags, window, checksum, rest,
-                )  # fmt: skip
-            else:
-                pack_into(
-                    view, at, session_header, number, first, length, identification, middle,
-                    -(ip_sum + length + identification) % 65535, wire,
-                    sequence, acknowledgment, offset, flags, window, checksum, rest,
-                )  # fmt: skip
-                identification = (identification + 1) & 0xFFFF
-            at += TRANSPORT_HEADER_SIZE
-            view[at + header : at + length] = piece
-            if padding:
-                view[at + length : at + padded] = padding
-            encrypt_into(_NONCE_PREFIX + number, view[at : at + padded], None, view[at : at + padded + TAG_SIZE])
-            at += padded + TAG_SIZE
-            counter += 1
-            sequence = (sequence + size) & 0xFFFFFFFF
-            flags &= ~_FIRST_ONLY
-        session.counter = counter
-        out.enter(count - 1, full + OVERHEAD)
-        out.enter(1, padded + OVERHEAD)
-        flow.packets_out += count
-        flow.bytes_out += end - payload + count * header
+    def _padded(self, size: int) -> int:
+        """The size of a packet of *size* bytes with its padding, which the MTU may cut short."""
+        return min(-(-size // self.multiple) * self.multiple, self.mtu)
 
 
 def track_outbound(flows: FlowTable, flow: Flow, flags: int, sequence: int, mtu: int) -> None:
@@ -285,11 +239,3 @@ def _is_sound(data: memoryview, start: int, transport: int, end: int) -> bool:
     """Whether the TCP checksum is right: cut segments get new ones, and a wrong one must not be repaired by that."""
     addresses = data[start + 12 : transport] if transport - start == 20 else data[start + 8 : transport]
     return (word_sum(addresses) + TCP + end - transport + word_sum(data[transport:end])) % 65535 == 0
-
-
-@cache
-def _segment_headers(header: int, *, ipv6: bool) -> struct.Struct:
-    """The layout of a datagram up to the TCP payload in it; the IP and TCP headers together are *header* bytes."""
-    if ipv6:
-        return struct.Struct(f">8s8s 4sH2s36sI4sBB2sH{header - 58}s")
-    return struct.Struct(f">8s8s 2sHH4sH12sI4sBB2sH{header - 38}s")

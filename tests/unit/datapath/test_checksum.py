@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.traffic import slow_sum, vectors
-from wiresock_py.datapath.checksum import adjust, finish, pseudo_sum, word_sum, word_sums
+from wiresock_py.datapath.checksum import adjust, finish, pseudo_sum, word_sum
 
 
 @given(st.binary(max_size=300))
@@ -19,22 +19,6 @@ def test_long_data_is_folded_without_loss(size: int) -> None:
     assert word_sum(memoryview(data)) == slow_sum(data) % 65535
     assert word_sum(b"\xff" * size) == slow_sum(b"\xff" * size) % 65535
     assert word_sum(bytes(size)) == 0
-
-
-@pytest.mark.parametrize("vectorized", [False, True], ids=["pure", "numpy"])
-@given(data=st.binary(max_size=200), start=st.integers(0, 3), size=st.integers(1, 70))
-def test_sums_of_pieces_are_the_sums_of_each_piece(vectorized: bool, data: bytes, start: int, size: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wiresock_py.datapath.checksum.VECTORIZED", vectorized)
-        sums = word_sums(memoryview(data)[start:], size)
-    pieces = [data[at : at + size] for at in range(start, len(data), size)]
-    assert [total % 65535 for total in sums] == [slow_sum(piece) % 65535 for piece in pieces]
-
-
-@pytest.mark.parametrize("vectorized", [False, True], ids=["pure", "numpy"])
-def test_the_pieces_of_a_full_super_packet_do_not_overflow(vectorized: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wiresock_py.datapath.checksum.VECTORIZED", vectorized)
-    assert [total % 65535 for total in word_sums(memoryview(b"\xff" * 65_535), 32_000)] == [0, 0, 0xFF00]
 
 
 @pytest.mark.parametrize("case", vectors("checksums")["incremental"])
