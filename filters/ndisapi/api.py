@@ -256,13 +256,11 @@ class NdisApi:
         self, adapter: Adapter, block: PacketBlock, indices: Sequence[int] | None = None
     ) -> None:
         """Send the packets of *block*, or those at *indices* in that order, onto the network."""
-        request = block.send_request(adapter.handle, indices)
-        self._device.control(Ioctl.SEND_PACKETS_TO_ADAPTER, request.address, request.size, 0, 0)
+        self._send_batch(Ioctl.SEND_PACKETS_TO_ADAPTER, adapter, block, indices)
 
     def send_packets_to_stack(self, adapter: Adapter, block: PacketBlock, indices: Sequence[int] | None = None) -> None:
         """Hand the packets of *block*, or those at *indices* in that order, to the stack."""
-        request = block.send_request(adapter.handle, indices)
-        self._device.control(Ioctl.SEND_PACKETS_TO_MSTCP, request.address, request.size, 0, 0)
+        self._send_batch(Ioctl.SEND_PACKETS_TO_MSTCP, adapter, block, indices)
 
     # Unsorted batches: each packet carries its adapter's handle.
 
@@ -434,7 +432,14 @@ class NdisApi:
             return False
         return True
 
+    def _send_batch(self, code: Ioctl, adapter: Adapter, block: PacketBlock, indices: Sequence[int] | None) -> None:
+        if len(block) if indices is None else len(indices):
+            request = block.send_request(adapter.handle, indices)
+            self._device.control(code, request.address, request.size, 0, 0)
+
     def _send_unsorted(self, code: Ioctl, block: PacketBlock, indices: Sequence[int] | None) -> int:
+        if not (len(block) if indices is None else len(indices)):
+            return 0
         request = block.unsorted_send_request(indices)
         self._device.control(code, request.address, request.size, request.address, request.size)
         return block.unsorted_done()

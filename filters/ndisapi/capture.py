@@ -40,6 +40,8 @@ class Capture:
         self._waiting: deque[Packet] = deque()
         self._counters = Counter(captured=0, malformed=0, recaptured=0)
         self._queued = self._changed = self._stopped = NO_EVENT
+        self._stopping = False
+        self._next_look = 0.0
 
     def __enter__(self) -> Self:
         self.open()
@@ -55,6 +57,10 @@ class Capture:
 
     def open(self) -> None:
         """Start to capture. Raises DeviceError, with every adapter restored, if one cannot be."""
+        if not self.adapters:
+            raise BackendError("there is no adapter to capture on", "name one or more; NdisApi.adapters() lists them")
+        self._stopping = False
+        self._next_look = time.monotonic() + HEARTBEAT
         try:
             self._stopped = self._api.create_event()
             self._changed = self._api.create_event()
@@ -71,24 +77,30 @@ class Capture:
         """Restore the adapters; packets not read are lost. May be repeated. Raises if an adapter stays captured."""
         if self._stopped == NO_EVENT:
             return
-        failure: DeviceError | None = None
+        failures: list[tuple[Adapter, DeviceError]] = []
         for adapter in self.adapters:
             try:
                 self._api.release(adapter)
             except DeviceError as error:
-                failure = error if adapter in self._api.adapters() else failure  # one that is gone needs nothing
-        self._api.set_list_change_event(NO_EVENT)
-        for event in (self._queued, self._changed, self._stopped):
-            if event != NO_EVENT:
-                self._api.close_event(event)
-        self._queued = self._changed = self._stopped = NO_EVENT
-        self._waiting.clear()
-        if failure:
-            raise failure
+                failures.append((adapter, error))
+        try:
+            self._api.set_list_change_event(NO_EVENT)
+        finally:
+            for event in (self._queued, self._changed, self._stopped):
+                if event != NO_EVENT:
+                    self._api.close_event(event)
+            self._queued = self._changed = self._stopped = NO_EVENT
+            self._waiting.clear()
+        present = self._api.adapters() if failures else []
+        for adapter, failure in failures:
+            if adapter in present:  # one that is gone, or came back under a new handle, has no mode
+                raise failure
 
     def stop(self) -> None:
         """End the reading: ``receive`` returns None and iteration ends, also one that waits."""
-        self._api.set_event(self._stopped)
+        self._stopping = True
+        if self._stopped != NO_EVENT:
+            self._api.set_event(self._stopped)
 
     def receive(self, timeout: float | None = None) -> Packet | None:
         """The next packet, waiting up to *timeout* seconds (None: for ever); None if there was none, or on ``stop``.
@@ -97,18 +109,20 @@ class Capture:
         """
         end = None if timeout is None else time.monotonic() + timeout
         events = (self._stopped, self._changed, self._queued)
-        while not (self._waiting or self._read()):
+        while not (self._waiting or self._stopping):
+            if time.monotonic() >= self._next_look:
+                self._look_after_adapters()
+            if self._read():
+                break
             left = HEARTBEAT if end is None else min(HEARTBEAT, max(0.0, end - time.monotonic()))
             found = self._api.wait(events, left)
-            if found == 0:
-                return None
             if found > 0:
                 self._api.reset_event(events[found])  # before reading: what comes now sets it again
-            if found < 2:
+            if found == 1:
                 self._look_after_adapters()
-            if found < 0 and left < HEARTBEAT:
+            if found < 0 and end is not None and time.monotonic() >= end:
                 break
-        return self._waiting.popleft() if self._waiting else None
+        return self._waiting.popleft() if self._waiting and not self._stopping else None
 
     def statistics(self) -> dict[str, int]:
         """``captured``; ``malformed``: dropped for an impossible length; ``recaptured``: adapters that came back."""
@@ -141,6 +155,7 @@ class Capture:
 
     def _look_after_adapters(self) -> None:
         """Find the adapters by name again, and switch on what lost its mode."""
+        self._next_look = time.monotonic() + HEARTBEAT
         present = {adapter.name: adapter for adapter in self._api.adapters()}
         for i, adapter in enumerate(self.adapters):
             found = present.get(adapter.name)

@@ -101,9 +101,19 @@ class StaticFilter:
         ports = self.source_ports, self.destination_ports, self.tcp_flags
         if any(part is not None for part in ports) and (self.icmp_types or self.icmp_codes):
             raise ValueError("a filter is for TCP and UDP, or for ICMP, not for both")
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
         for mac in (self.source_mac, self.destination_mac):
             if mac is not None and len(mac) != c.ETHER_ADDR_LENGTH:
                 raise ValueError(f"a MAC address has {c.ETHER_ADDR_LENGTH} bytes, not {len(mac)}")
+        for name, number, limit in (
+            ("EtherType", self.ethertype, 0xFFFF),
+            ("protocol", self.protocol, 0xFF),
+            ("set of TCP flags", self.tcp_flags, 0xFF),
+        ):
+            if number is not None and not 0 <= number <= limit:
+                raise ValueError(f"there is no {name} {number}")
         for span, limit in (
             (self.source_ports, 0xFFFF),
             (self.destination_ports, 0xFFFF),

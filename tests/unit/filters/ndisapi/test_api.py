@@ -338,6 +338,15 @@ def test_an_unsorted_batch_covers_all_adapters_and_can_change_them(
     assert ethernet.network_received() == []
 
 
+def test_an_empty_batch_is_no_request(api: NdisApi, emulator: Emulator, adapter: Adapter) -> None:
+    emulator.issued.clear()
+    block = PacketBlock(2)
+    api.send_packets_to_adapter(adapter, block)
+    api.send_packets_to_stack(adapter, block, [])
+    assert api.send_unsorted_to_adapters(block) == api.send_unsorted_to_stack(block, []) == 0
+    assert not emulator.issued
+
+
 def test_an_unsorted_send_counts_what_the_driver_took(
     api: NdisApi, emulator: Emulator, adapter: Adapter, ethernet: EmulatedAdapter
 ) -> None:

@@ -5,7 +5,16 @@ import threading
 import pytest
 
 from wiresock_py.errors import BackendError
-from wiresock_py.filters.ndisapi import Adapter, AdapterMode, DeviceError, Direction, Ioctl, NdisApi, Packet
+from wiresock_py.filters.ndisapi import (
+    Adapter,
+    AdapterMode,
+    DeviceError,
+    Direction,
+    Ioctl,
+    NdisApi,
+    Packet,
+    capture,
+)
 from wiresock_py.filters.ndisapi.emulator import EmulatedAdapter, Emulator
 from wiresock_py.filters.ndisapi.raw.structures import INTERMEDIATE_BUFFER
 
@@ -78,6 +87,51 @@ def test_stop_wakes_whoever_waits(api: NdisApi, adapter: Adapter) -> None:
     with api.capture(adapter) as packets:
         threading.Timer(0.01, packets.stop).start()
         assert list(packets) == []
+
+
+def test_stop_ends_the_reading_though_packets_wait(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+    with api.capture(adapter) as packets:
+        for _ in range(10):
+            ethernet.stack_sends(FRAME)
+        assert packets.receive(0) is not None
+        packets.stop()
+        assert packets.receive(0) is None
+    packets.stop()
+
+
+def test_an_adapter_is_looked_after_while_another_keeps_us_busy(
+    api: NdisApi, ethernet: EmulatedAdapter, wifi: EmulatedAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture, "HEARTBEAT", 0.0)
+    with api.capture(*api.adapters(), capacity=1) as packets:
+        wifi.mode = 0
+        ethernet.stack_sends(FRAME)
+        assert packets.receive(0) is not None
+        assert wifi.mode == AdapterMode.TUNNEL
+
+
+def test_without_an_adapter_there_is_nothing_to_capture(api: NdisApi) -> None:
+    with pytest.raises(BackendError, match="no adapter to capture on"):
+        api.capture().open()
+
+
+def test_a_capture_opens_again(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+    packets = api.capture(adapter)
+    for _ in range(2):
+        with packets:
+            ethernet.stack_sends(FRAME)
+            assert packets.receive(0) is not None
+            packets.stop()
+
+
+def test_closing_a_capture_of_a_closed_handle_leaves_no_event(emulator: Emulator, adapter: Adapter) -> None:
+    other = NdisApi(emulator.open())
+    packets = other.capture(adapter)
+    packets.open()
+    other.close()
+    with pytest.raises(DeviceError, match="error 6"):
+        packets.close()
+    assert len(emulator.events) == 0
 
 
 def test_an_exception_restores_the_adapter(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
@@ -170,8 +224,9 @@ def test_a_handle_that_became_another_adapters_is_not_captured(
 
 
 def test_a_mode_that_was_lost_without_a_word_is_set_again(
-    api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter
+    api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(capture, "HEARTBEAT", 0.0)
     with api.capture(adapter) as packets:
         ethernet.mode = ethernet.event = 0
         assert packets.receive(0) is None
