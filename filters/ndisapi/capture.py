@@ -105,8 +105,10 @@ class Capture:
     def receive(self, timeout: float | None = None) -> Packet | None:
         """The next packet, waiting up to *timeout* seconds (None: for ever); None if there was none, or on ``stop``.
 
-        Raises BackendError if an adapter is gone.
+        Raises BackendError if an adapter is gone, or if the capture is not open.
         """
+        if self._stopped == NO_EVENT and not self._stopping:
+            raise BackendError("the capture is not open", "use it in a `with` block")
         end = None if timeout is None else time.monotonic() + timeout
         events = (self._stopped, self._changed, self._queued)
         while not (self._waiting or self._stopping):

@@ -412,6 +412,12 @@ def test_a_filter_without_a_form_here_is_an_error_that_says_which(api: NdisApi, 
         api.filters()
 
 
+def test_an_answer_too_short_for_a_table_is_an_empty_one(api: NdisApi, emulator: Emulator) -> None:
+    api.set_filters([RULE])
+    emulator.filters.table = lambda: b""  # type: ignore[method-assign]  # the driver answers nothing
+    assert api.filters() == []
+
+
 def test_the_caches_are_switched(api: NdisApi, emulator: Emulator) -> None:
     api.set_filter_cache(True)
     api.set_fragment_cache(True)

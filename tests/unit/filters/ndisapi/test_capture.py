@@ -115,6 +115,11 @@ def test_without_an_adapter_there_is_nothing_to_capture(api: NdisApi) -> None:
         api.capture().open()
 
 
+def test_reading_outside_the_block_is_refused(api: NdisApi, adapter: Adapter) -> None:
+    with pytest.raises(BackendError, match="the capture is not open"):
+        next(iter(api.capture(adapter)))
+
+
 def test_a_capture_opens_again(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
     packets = api.capture(adapter)
     for _ in range(2):
