@@ -32,7 +32,8 @@ class Client:
         self.namespace = namespace
         self._control = log.with_suffix(".sock")  # of its own: the file system is shared with other namespaces
         command = [str(executable()), "run", "--control-socket", str(self._control), *options, *map(str, files)]
-        variables = [f"{name}={value}" for name, value in environment.items()]
+        given = {"STATE_DIRECTORY": str(log.parent / "state"), **environment}  # nothing is left in /var/lib
+        variables = [f"{name}={value}" for name, value in given.items()]
         self._process = Process(namespace.command("env", *variables, *command), log=log)
 
     @property

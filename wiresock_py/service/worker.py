@@ -32,6 +32,7 @@ from wiresock_py.rules import Rules
 from wiresock_py.service import messages
 from wiresock_py.service.control import DEFAULT_PATH, ControlServer
 from wiresock_py.service.options import RunOptions
+from wiresock_py.service.stamps import SentStamps, default_folder
 from wiresock_py.service.status import describe
 from wiresock_py.service.talk import say_error, set_up_logging
 
@@ -71,6 +72,11 @@ class Worker:
             link = Link(config, adapter_mtu(routes[0].adapter), self._backend.mark, lock)
             resources.callback(link.close)
             self._links.append(link)
+        self._stamps = {
+            link: SentStamps(link.device.identity.public, link.peers, default_folder()) for link in self._links
+        }
+        for stamps in self._stamps.values():
+            stamps.restore()
         self._engine = Engine(
             Rules(self._configs, settings),
             self._backend,
@@ -109,6 +115,8 @@ class Worker:
                 self._engine.stop()
             finally:
                 self._backend.close(keep_blocking=keep_blocking)
+            for stamps in self._stamps.values():
+                stamps.save()
 
     def _serve(self) -> bool:
         """Until told to stop; True if there is nobody left who could."""
@@ -149,6 +157,7 @@ class Worker:
         match event:
             case Event.CONNECTED:
                 self._connected = True
+                self._stamps[link].save()
                 if peer not in self._answering:
                     self._answering.add(peer)
                     rtt = peer.stats(clock()).handshake_rtt
@@ -157,6 +166,7 @@ class Worker:
                 log.debug("%s: %s does not answer", link.name, name)
                 self._refresh_endpoint(link, peer)
             case Event.GONE:
+                self._stamps[link].save()
                 self._answering.discard(peer)
                 log.warning("%s: %s does not answer; its apps wait until it does", link.name, name)
                 link.call(peer, clock())

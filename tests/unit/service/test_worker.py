@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,6 +81,8 @@ class Desk:
         patch.setattr(worker, "has_route", lambda _family: True)
         patch.setattr(worker, "_tell", lambda kind, **fields: self.told.put((kind, fields)))
         patch.setattr("wiresock_py.engine.links.UdpSocket", Wire)
+        self.state = folder / "state"
+        patch.setenv("STATE_DIRECTORY", str(self.state))
 
     def write(self, text: str) -> None:
         self.file.write_text(text)
@@ -137,6 +139,14 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 def passes(backend: MemoryBackend, port: int) -> bool:
     backend.stack_sends(outgoing(UDP(sport=port, dport=7)))
     return bool(backend.network_received(0.3))
+
+
+def eventually(look: Callable[[], list[Path]]) -> list[Path]:
+    until = time.monotonic() + 5
+    while not (found := look()):
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.01)
+    return found
 
 
 # Before anything is changed
@@ -370,3 +380,25 @@ def test_two_configurations_are_two_links(desk: Desk, tmp_path: Path) -> None:
     options = RunOptions((str(desk.file), str(second)), "memory", control_socket=str(desk.control))
     made = Worker(options, desk.inbox, desk.resources)
     assert [link.name for link in made._links] == ["wg0", "second"]
+
+
+# Timestamps
+
+
+def test_initiations_go_on_from_the_last_stamp_of_the_run_before(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a clock that was set back in between would lock us out: the server takes only greater ones."""
+    made = desk.make()
+    running = desk.run(made).serving()
+    (link,) = made._links
+    (peer,) = link.peers
+    desk.say("event", link=link, peer=peer, event=Event.CONNECTED)
+    (file,) = eventually(lambda: list(desk.state.glob("*.json")))
+    assert file.stat().st_mode & 0o777 == 0o600
+    running.end()
+    sent = peer.stamps.last
+    desk.resources.close()
+
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    (again,) = desk.make()._links[0].peers
+    assert again.stamps.last == sent
+    assert again.stamps.next() > sent
