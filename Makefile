@@ -1,6 +1,6 @@
 # Each target works on a fresh Debian machine, as root, with nothing before it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint mutation bench clean-lab
+.PHONY: help demo test test-slow test-interop lint mutation bench clean-lab
 
 BIN := .venv/bin
 
@@ -18,6 +18,10 @@ test: ## unit, vector, property, contract and short end-to-end tests
 test-slow: ## the tests that wait for real timers or count to very many
 	@.ci/install test
 	$(BIN)/python -m pytest -m slow
+
+test-interop: ## other people's WireGuards in both roles, in real time (two minutes)
+	@.ci/install interop bench
+	$(BIN)/python -m tests.interop
 
 lint: ## ruff, mypy for both systems, the import contracts
 	@.ci/install test lint
