@@ -38,22 +38,27 @@ class Program:
     executable: Path
 
 
-def find_programs(cache: Path) -> list[Program]:
-    """All of them, built into *cache* where need be. Raises LabError with the remedy."""
-    debian, head = program("debian", cache), program("head", cache)
-    boringtun = _build_boringtun(cache)
+def find_programs(cache: Path) -> tuple[list[Program], dict[str, str]]:
+    """The programs, built into *cache* where need be, and why others cannot be had here."""
     os.environ["WG_SUDO"] = "true"  # or BoringTun gives up its rights to whoever logged in, which may be nobody
-    return [
-        Program("wireguard-go (Debian)", version(debian), debian),
-        Program("wireguard-go (head)", _module_version(head) or version(head), head),
-        Program("BoringTun", version(boringtun), boringtun),
-    ]
+    ways: dict[str, Callable[[], tuple[str, Path]]] = {
+        "wireguard-go (Debian)": lambda: (version(found := program("debian", cache)), found),
+        "wireguard-go (head)": lambda: (_module_version(found := program("head", cache)), found),
+        "BoringTun": lambda: (version(found := _build_boringtun(cache)), found),
+    }
+    programs, missing = [], {}
+    for name, way in ways.items():
+        try:
+            programs.append(Program(name, *way()))
+        except LabError as error:
+            missing[name] = f"{error}; {error.remedy}" if error.remedy else str(error)
+    return programs, missing
 
 
 def _module_version(executable: Path) -> str:
     """The module version that the Go toolchain wrote into its product: between two words no other text has."""
     _, _, rest = executable.read_bytes().partition(b"mod\tgolang.zx2c4.com/wireguard\t")
-    return "wireguard-go " + rest.split(b"\t", 1)[0].decode() if rest else ""
+    return "wireguard-go " + rest.split(b"\t", 1)[0].decode() if rest else version(executable)
 
 
 def _build_boringtun(cache: Path) -> Path:

@@ -8,7 +8,7 @@ import warnings
 from contextlib import closing
 from pathlib import Path
 
-from noise.connection import Keypair, NoiseConnection  # type: ignore[import-untyped]  # it has no types
+from noise.connection import Keypair, NoiseConnection
 
 from tests.interop import end
 from tests.interop.end import Entry
