@@ -56,7 +56,8 @@ def run(lab: Lab) -> Iterator[Run]:
 
         def run(*words: str, before: tuple[str, ...] = (), timeout: float = 30.0) -> Ended:
             standing = network(lab)
-            command = [*before, WIRESOCK, "run", "--control-socket", f"{folder}/control.sock", *words]
+            state = f"STATE_DIRECTORY={folder}/state"
+            command = ["env", state, *before, WIRESOCK, "run", "--control-socket", f"{folder}/control.sock", *words]
             done = subprocess.run(
                 lab.client.command(*command), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
             )
