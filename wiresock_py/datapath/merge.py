@@ -36,7 +36,7 @@ class TcpRun:
 
     The caller compares a segment's sequence number with ``expected`` (-1: no more are taken), its payload with ``room``
     and its remaining header with ``signature``; if all fit it appends the payload to ``pieces`` and enters it with
-    :meth:`add`.
+    :meth:`add`. ``size`` is the last segment's payload, ``header`` what precedes each segment's.
     """
 
     __slots__ = (
@@ -51,6 +51,7 @@ class TcpRun:
         "pieces",
         "room",
         "signature",
+        "size",
         "transport",
     )
 
@@ -74,18 +75,28 @@ class TcpRun:
         self.header = header
         self.count = 1
         self.room = MAX_PACKET - len(segment)
-        size = len(segment) - header
+        self.size = size = len(segment) - header
         self.expected = -1 if size & 1 else (sequence + size) & 0xFFFFFFFF
         self._sums = 0
         self._push = segment[transport + 13] & PUSH >> 16
 
-    def add(self, sequence: int, size: int, word: int, checksum: int) -> None:
-        """Enter a segment of *size* bytes of payload; *word* and *checksum*: the last two words of its TCP header."""
-        self.count += 1
-        self.room -= size
+    def takes(self, size: int) -> int:
+        """How many more segments of *size* bytes of payload may be added."""
+        return min(self.room // size, MAX_PIECES - self.count)
+
+    def add(self, count: int, size: int, summed: int, word: int) -> None:
+        """Enter *count* segments of *size* bytes of payload each.
+
+        *summed* is the sum of their sequence numbers and of the last two words of their TCP headers; *word* is the
+        first of those two, of several segments any bit that is set in one.
+        """
+        self.count += count
+        self.size = size
+        self.room -= count * size
         # After an odd number of bytes the next payload's sum would have to be shifted: rare enough to end the run.
-        self.expected = -1 if size & 1 or self.count == MAX_PIECES else (sequence + size) & 0xFFFFFFFF
-        self._sums += sequence + size + word + checksum
+        odd_or_full = size & 1 or self.count == MAX_PIECES
+        self.expected = -1 if odd_or_full else (self.expected + count * size) & 0xFFFFFFFF
+        self._sums += count * size + summed
         self._push |= word & PUSH
 
     def finish(self) -> None:

@@ -15,6 +15,7 @@ from wiresock_py.crypto.constants import (
     TYPE_TRANSPORT,
 )
 from wiresock_py.crypto.session import Session
+from wiresock_py.datapath import vectorized
 from wiresock_py.datapath.batch import Opened
 from wiresock_py.datapath.drops import PacketDrop
 from wiresock_py.datapath.flows import ACK_FLAG, FIN_FLAG, RST_FLAG, SYN_FLAG, SYN_OUT, TCP, Flow, FlowTable
@@ -24,9 +25,15 @@ from wiresock_py.datapath.rewrite import rewrite
 from wiresock_py.datapath.tcp import clamp_mss, mss_limit
 from wiresock_py.filters.base import MAX_PACKET
 
+if vectorized.AVAILABLE:
+    from wiresock_py.datapath.merge_numpy import Chains
+
+# So many segments left, what follows what is found for all of them at once.
+_WORTH_CHAINS = 2 * vectorized.FEW
+
 _STATE_FLAGS = SYN_FLAG | FIN_FLAG | RST_FLAG
 
-_TRANSPORT = struct.Struct("<IIQ")
+_TRANSPORT = struct.Struct("<QQ")  # type and receiver index together, counter
 _NONCE = struct.Struct("<4xQ")
 
 # A whole TCP header and the 12 bytes after it, read at once: version to type of service, total length, fragment field,
@@ -55,73 +62,72 @@ def open_datagrams(
     nothing is raised.
     """
     view = memoryview(buffer)
-    inbound = _Inbound(view, flows, now, out)
-    drops = out.drops
-    session: Session | None = None
-    index = -1
-    packets = size = data_packets = 0
     total = len(view)
     step = segment_size or total or 1
+    inbound = _Inbound(view, step, flows, now, out)
+    drops = out.drops
+    nonce, unpack_from = _NONCE.pack, _TRANSPORT.unpack_from
+    session: Session | None = None
+    current = -1  # what the datagrams of *session* begin with
+    plains: list[int] = []  # where those of them that were authentic and new lie, without their message headers
     for start in range(0, total, step):
-        end = min(start + step, total)
+        end = min(total, start + step)
         if end - start < TRANSPORT_MIN_SIZE:
             drops[PacketDrop.DATAGRAM_SHORT] += 1
             continue
-        kind, receiver, counter = _TRANSPORT.unpack_from(view, start)
-        if kind != TYPE_TRANSPORT:
-            _put_aside(kind, view[start:end], out)
-            continue
-        if receiver != index:
-            if session is not None and packets:
-                out.received.append((session, packets, size, data_packets))
-            packets = size = data_packets = 0
-            session = _live(sessions, receiver, now)
-            index = receiver
-        if session is None:
-            drops[PacketDrop.UNKNOWN_SESSION] += 1
-            continue
+        begin, counter = unpack_from(view, start)
+        if begin != current:
+            found = _receiver(begin, view[start:end], sessions, now, out)
+            if found is None:
+                continue
+            inbound.deliver(session, plains)
+            session, current, plains = found, begin, []
+            decrypt_into, accept = found.opener.decrypt_into, found.replay.accept
         if counter >= REJECT_AFTER_MESSAGES:
             drops[PacketDrop.COUNTER_LIMIT] += 1
             continue
-        plain, tag = start + TRANSPORT_HEADER_SIZE, end - TAG_SIZE
+        plain = start + TRANSPORT_HEADER_SIZE
         try:
-            session.opener.decrypt_into(_NONCE.pack(counter), view[plain:end], None, view[plain:tag])
+            decrypt_into(nonce(counter), view[plain:end], None, view[plain : end - TAG_SIZE])
         except InvalidTag:
             drops[PacketDrop.FORGED] += 1
             continue
-        if not session.replay.accept(counter):
+        if accept(counter):
+            plains.append(plain)
+        else:
             drops[PacketDrop.REPLAYED] += 1
-            continue
-        packets += 1
-        size += end - start
-        if tag > plain:  # else a keepalive
-            data_packets += 1
-            inbound.take(session, plain, tag - plain)
-    if session is not None and packets:
-        out.received.append((session, packets, size, data_packets))
+    inbound.deliver(session, plains)
     inbound.finish()
 
 
-def _live(sessions: Mapping[int, Session], receiver: int, now: float) -> Session | None:
-    """The session, unless it is too old: the tick that forgets it may be late, above all after a sleep."""
-    session = sessions.get(receiver)
-    return None if session is None or session.expired(now) else session
+def _receiver(
+    begin: int, datagram: memoryview, sessions: Mapping[int, Session], now: float, out: Opened
+) -> Session | None:
+    """The session that is to open *datagram*, whose first eight bytes are *begin*; None: it was put aside or dropped.
 
-
-def _put_aside(kind: int, datagram: memoryview, out: Opened) -> None:
-    if TYPE_INITIATION <= kind <= TYPE_COOKIE_REPLY:
+    A session that is too old opens nothing: the tick that forgets it may be late, above all after a sleep.
+    """
+    kind, receiver = begin & 0xFFFFFFFF, begin >> 32
+    if kind == TYPE_TRANSPORT:
+        session = sessions.get(receiver)
+        if session is not None and not session.expired(now):
+            return session
+        out.drops[PacketDrop.UNKNOWN_SESSION] += 1
+    elif TYPE_INITIATION <= kind <= TYPE_COOKIE_REPLY:
         out.control.append(bytes(datagram))
     else:
         out.drops[PacketDrop.DATAGRAM_TYPE] += 1
+    return None
 
 
 class _Inbound:
     """Decrypted packets on their way to the stack, with the TCP runs that are being merged."""
 
-    __slots__ = ("flows", "now", "out", "runs", "tcp4", "tcp6", "view")
+    __slots__ = ("flows", "now", "out", "runs", "step", "tcp4", "tcp6", "view")
 
-    def __init__(self, view: memoryview, flows: FlowTable, now: float, out: Opened) -> None:
+    def __init__(self, view: memoryview, step: int, flows: FlowTable, now: float, out: Opened) -> None:
         self.view = view
+        self.step = step
         self.flows = flows
         self.tcp4 = flows.inbound4[TCP]
         self.tcp6 = flows.inbound6[TCP]
@@ -129,8 +135,29 @@ class _Inbound:
         self.out = out
         self.runs: dict[bytes, TcpRun] = {}
 
-    def take(self, session: Session, start: int, size: int) -> None:
-        """Deliver the plain text at *start*: most often a TCP segment that continues a run."""
+    def deliver(self, session: Session | None, starts: list[int]) -> None:
+        """Deliver the plain texts at *starts*, all out of one session's datagrams."""
+        if session is None or not starts:
+            return
+        packets = len(starts)
+        largest, end = self.step - TRANSPORT_MIN_SIZE, len(self.view) - TAG_SIZE
+        last = min(largest, end - starts[-1])
+        if not last:  # a keepalive, after others if all are as small
+            starts = starts[:-1] if largest else []
+        self.out.received.append((session, packets, packets * self.step - (largest - last), len(starts)))
+        chains: Chains | None = None
+        number = 0
+        while number < len(starts):
+            start = starts[number]
+            run = self._take(session, start, min(largest, end - start))
+            number += 1
+            if run is not None and vectorized.AVAILABLE and len(starts) - number >= _WORTH_CHAINS:
+                if chains is None:
+                    chains = Chains(self.view, self.step, starts, run)
+                number += chains.extend(run, number)
+
+    def _take(self, session: Session, start: int, size: int) -> TcpRun | None:
+        """Deliver the plain text at *start*: most often a TCP segment that continues a run, which is returned."""
         view = self.view
         first = view[start]
         if first == 0x45 and size >= _IPV4_MIN:
@@ -144,7 +171,7 @@ class _Inbound:
             total += 40
         else:
             self._take_single(session, start, size)
-            return
+            return None
         header = transport + (word >> 28) * 4
         if (
             protocol != TCP
@@ -153,7 +180,7 @@ class _Inbound:
             or not transport + 20 <= header < total <= size
         ):
             self._take_single(session, start, size)
-            return
+            return None
         if header != transport + 32:
             options = b"" if header == transport + 20 else bytes(view[start + transport + 20 : start + header])
         signature = kind, hops, fragment, acknowledgment, word | PUSH, options
@@ -167,16 +194,17 @@ class _Inbound:
                 and run.flow.peer is peer
             ):
                 run.pieces.append(view[start + header : start + total])
-                run.add(sequence, payload, word, checksum)
-                return
+                run.add(1, payload, sequence + word + checksum, word)
+                return run
             self._close(key)
         flow = flows.get(key)
         if flow is None or flow.peer is not peer:
             self._take_single(session, start, size)
-            return
+            return None
         run = TcpRun(flow, key, signature, view[start : start + total], transport, header, sequence)
         self.runs[key] = run
         self.out.packets.append(run.pieces)
+        return run
 
     def finish(self) -> None:
         """End all runs."""
