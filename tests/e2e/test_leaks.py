@@ -197,6 +197,7 @@ def test_kill_9_of_both_and_reset(scene: Scene, client: Callable[..., Client], c
     time.sleep(AFTER)
     reset = time.monotonic()
     running.reset()
+    done = time.monotonic()  # a busy machine takes its time to start a program
     time.sleep(3)
     probes = scene.finish()
     assert scene.sent_in_the_open("chrome", up, reset) == []
@@ -204,7 +205,7 @@ def test_kill_9_of_both_and_reset(scene: Scene, client: Callable[..., Client], c
     blocked = kinds_of(probes["chrome"], killed + 0.5, reset - 3)
     assert set(blocked.values()) == {0.0}
     for name in ("chrome", "firefox"):
-        healed = kinds_of(probes[name], reset + 1)
+        healed = kinds_of(probes[name], done + 0.5)
         assert {kind: part for kind, part in healed.items() if "open" not in kind and part < 1.0} == {}
     rules = scene.lab.client.run("iptables-save") + scene.lab.client.run("ip6tables-save")
     assert "NFQUEUE" not in rules
