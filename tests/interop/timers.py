@@ -13,7 +13,7 @@ from wiresock_py.crypto.constants import (
     REKEY_TIMEOUT_JITTER,
 )
 
-OURS = 0.15
+OURS = 0.25
 """How late our own timers may be: the host's turns, and this machine's other work."""
 THEIRS = 0.6
 """The same for the programs."""
