@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Mapping
+from itertools import chain
 
 from cryptography.exceptions import InvalidTag
 
@@ -70,8 +71,7 @@ def open_datagrams(
     session: Session | None = None
     current = -1  # what the datagrams of *session* begin with
     plains: list[int] = []  # where those of them that were authentic and new lie, without their message headers
-    for start in range(0, total, step):
-        end = min(total, start + step)
+    for start, end in zip(range(0, total, step), chain(range(step, total, step), [total]), strict=False):
         if end - start < TRANSPORT_MIN_SIZE:
             drops[PacketDrop.DATAGRAM_SHORT] += 1
             continue

@@ -25,9 +25,10 @@ class Stream:
         self.fields: dict[str, Any] = {"flags": "A", "ack": 7, "window": 500, "options": options}
         self.ip: dict[str, Any] = {}
         self.identification = 0xFFF0
+        self.repetitive = False  # the same bytes in every segment
 
     def segment(self, size: int, once: dict[str, Any] | None = None) -> bytes:
-        payload = random.Random(self.sequence).randbytes(size)
+        payload = bytes(range(size)) if self.repetitive else random.Random(self.sequence).randbytes(size)
         header = TCP(sport=443, dport=self.port, seq=self.sequence, **self.fields | (once or {}))
         self.sequence = (self.sequence + size) & 0xFFFFFFFF
         self.identification = (self.identification + 1) & 0xFFFF
@@ -169,6 +170,40 @@ def test_vectors_merge_what_would_be_merged_one_by_one(
     del buffer[len(buffer) - short % stride :]
     pure = opened(buffer, stride, [IPV4, IPV6], vectorized=False)
     assert opened(buffer, stride, [IPV4, IPV6], vectorized=True) == pure
+
+
+@pytest.mark.parametrize("ends", [IPV4, IPV6], ids=["ipv4", "ipv6"])
+@pytest.mark.parametrize("oddity", ODDITIES)
+def test_vectors_stop_where_merging_one_by_one_does(ends: Ends, oddity: str) -> None:
+    stream = Stream(ends, 1, 0, TIMESTAMPS)
+    network = Network(192)
+    network.burst(stream, 12, 100, oddity)
+    network.burst(stream, 12, 100, "none")
+    pure = opened(network.received, 224, [IPV4, IPV6], vectorized=False)
+    assert opened(network.received, 224, [IPV4, IPV6], vectorized=True) == pure
+
+
+def test_a_shorter_last_datagram_is_merged_as_ever() -> None:
+    stream, network = Stream(IPV4, 1, 0, TIMESTAMPS), Network(152)
+    network.burst(stream, 20, 100, "none")
+    shorter = Network(112)
+    shorter.sessions[1].counter = 20
+    shorter.burst(stream, 1, 60, "none")
+    buffer = network.received + shorter.received
+    pure = opened(buffer, 184, [IPV4], vectorized=False)
+    assert [sum(pieces) for pieces in pure["pieces"]] == [52 + 20 * 100 + 60]
+    assert opened(buffer, 184, [IPV4], vectorized=True) == pure
+
+
+def test_payload_is_not_taken_for_headers_where_another_flow_has_longer_ones() -> None:
+    network = Network(152)
+    for port, options in ((1, TIMESTAMPS), (2, [])):
+        stream = Stream(IPV4, port, 0, options)
+        stream.repetitive = True
+        network.burst(stream, 20, 100, "none")
+    pure = opened(network.received, 184, [IPV4], vectorized=False)
+    assert [len(pieces) for pieces in pure["pieces"]] == [20, 20]
+    assert opened(network.received, 184, [IPV4], vectorized=True) == pure
 
 
 @pytest.mark.parametrize("ends", [IPV4, IPV6], ids=["ipv4", "ipv6"])
