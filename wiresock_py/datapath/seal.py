@@ -170,7 +170,7 @@ class _Sealing:
             out.exhausted.append(i)
             return
         size = end - start
-        out.reserve(self._padded(size) + OVERHEAD)
+        out.reserve(size + self.multiple + OVERHEAD)
         view = out.view
         body = out.end + TRANSPORT_HEADER_SIZE
         view[body : body + size] = self.batch.data[start:end]
