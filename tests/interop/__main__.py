@@ -90,6 +90,7 @@ def main() -> int:
             results["noiseprotocol", role, "psk"] = [pool.submit(check, PresharedKey.generate())]
         for future in (future for futures in results.values() for future in futures):
             future.exception()
+    print(f"our end was kept waiting {host.stalled * 1000:.0f} ms at most\n")
     return _report(results, versions, missing, time.monotonic() - started)
 
 

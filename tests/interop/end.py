@@ -52,6 +52,8 @@ class Host:
         self.ends: list[End] = []
         self.selector = selectors.DefaultSelector()
         self.failure: BaseException | None = None
+        self.stalled = 0.0
+        """The longest that this machine kept our thread from its turn, in seconds: so late our timers may be."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="ends")
         self._thread.start()
@@ -70,8 +72,11 @@ class Host:
 
     def _serve(self) -> None:
         try:
+            turned = time.monotonic()
             while not self._stopping.is_set():
                 self.selector.select(POLL)
+                turned, before = time.monotonic(), turned
+                self.stalled = max(self.stalled, turned - before - POLL)
                 with self.changed:
                     for end in self.ends:
                         end.turn()
