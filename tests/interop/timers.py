@@ -50,6 +50,7 @@ def rekey(instance: Instance, role: str) -> str:
             number += 1
             end.send(meeting.packet(b"packet %d" % number))
             assert meeting.app_receives() == b"packet %d" % number
+        assert len(handshakes(INITIATION)) == 2, "not one handshake and one renewal"
         first, second = handshakes(INITIATION)
         assert not against(INITIATION), "the responder began a handshake"
         age = second.time - first.time
@@ -113,6 +114,9 @@ def our_silence(instance: Instance, role: str) -> str:
     with closing(instance.meet(role)) as meeting:
         meeting.connect()
         end = meeting.end
+        end.answering = False
+        meeting.app_sends(b"whatever we waited for")
+        end.until(lambda: len(meeting.payloads()) == 2, 3, "the application's second datagram")
         end.deaf = True
         since = time.monotonic()
         end.send(meeting.packet(b"into the void"))
@@ -146,6 +150,7 @@ def _handshake_and_retry(log: list[Entry], since: float, early: float, meeting: 
     end.deaf = end.dumb = False
     end.until(lambda: len(end.connections) == 2, REKEY_TIMEOUT + 2, "a new session as soon as there are answers")
     meeting.app_hears_out()
+    end.answering = True
     meeting.app_sends(b"again")
     assert meeting.app_receives() == b"again"
     return f"after {silence:.2f} s, again after {retry:.2f} s"
