@@ -15,7 +15,7 @@ from wiresock_py.rules import Decision, Rules
 WORDS = {Route.DIRECT: "direct", Route.TUNNEL: "tunnel", Route.BLOCK: "blocked"}
 
 
-@click.command()
+@click.command(short_help="Show who talks now, and where it would go.")
 @config_files
 @settings_file
 @json_output

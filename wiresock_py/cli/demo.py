@@ -13,7 +13,7 @@ WIDTH = 120
 """Columns where there is no terminal to ask."""
 
 
-@click.command()
+@click.command(short_help="Show the client at work, with real programs.")
 @click.option("--memory", is_flag=True, help="Play in memory also where the lab can be built.")
 def demo(memory: bool) -> None:
     """Show what the client does, with real programs and a real WireGuard server.

@@ -9,7 +9,7 @@ from wiresock_py.config import load_settings
 from wiresock_py.filters.registry import NAMES
 
 
-@click.command()
+@click.command(short_help="Tunnel what the configurations name, until Ctrl+C.")
 @config_files
 @click.option(
     "--backend", type=click.Choice(NAMES), help="How packets are intercepted; without it the best that works."

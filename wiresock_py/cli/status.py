@@ -30,7 +30,7 @@ def status(control_path: Path | None, as_json: bool) -> None:
     Console().print(table(answer))
 
 
-@click.command()
+@click.command(short_help="List the interception backends and what works here.")
 @json_output
 def backends(as_json: bool) -> None:
     """List the interception backends and why each can or cannot be used here.
@@ -49,7 +49,7 @@ def backends(as_json: bool) -> None:
     Console().print(table)
 
 
-@click.command()
+@click.command(short_help="Remove what a killed client left behind.")
 @click.option("--force", is_flag=True, help="Also while a client is running.")
 @control_socket
 def reset(force: bool, control_path: Path | None) -> None:
