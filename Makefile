@@ -1,6 +1,6 @@
 # Each target works on a fresh Debian machine, as root, with nothing before it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-interop lint mutation bench clean-lab
+.PHONY: help demo test test-slow test-interop test-browser lint mutation bench clean-lab
 
 BIN := .venv/bin
 
@@ -22,6 +22,10 @@ test-slow: ## the tests that wait for real timers or count to very many
 test-interop: ## other people's WireGuards in both roles, in real time (two minutes)
 	@.ci/install interop bench
 	$(BIN)/python -m tests.interop
+
+test-browser: ## a real browser through the tunnel while curl goes direct
+	@.ci/install test browser
+	$(BIN)/python -m pytest tests/e2e/browser.py
 
 lint: ## ruff, mypy for both systems, the import contracts
 	@.ci/install test lint
