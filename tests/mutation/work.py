@@ -2,6 +2,7 @@
 
 import io
 from contextlib import redirect_stderr, redirect_stdout
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -35,8 +36,9 @@ def run_tests(mutant: Mutant | None) -> str:
         install(mutant)
     for tests in TESTS:
         first = _FirstFailure()
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            code = pytest.main([*OPTIONS, *tests], plugins=[first])
+        # A folder of its own: runs that share pytest's numbered ones remove them while the others read the list.
+        with TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            code = pytest.main([*OPTIONS, f"--basetemp={folder}/pytest", *tests], plugins=[first])
         if code != pytest.ExitCode.OK:
             return first.name or f"pytest ended with {code!r}"
     return ""
