@@ -3,6 +3,8 @@
 .PHONY: help demo test test-slow test-interop test-browser lint mutation bench clean-lab
 
 BIN := .venv/bin
+# A file of tests stays in one process, with the namespaces it made; end-to-end tests come first, as they are collected.
+ABREAST := -n 3 --dist loadfile --no-loadscope-reorder
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,7 +15,7 @@ demo: ## the client at work: in the lab as root, in memory without
 
 test: ## unit, vector, property, contract and short end-to-end tests
 	@.ci/install test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(ABREAST)
 
 test-slow: ## the tests that wait for real timers or count to very many
 	@.ci/install test

@@ -13,9 +13,14 @@ from wiresock_py.lab import App, Capture, Client, Lab, Server, unavailable_reaso
 CACHE = Path(__file__).parents[2] / ".cache"
 
 
+@pytest.hookimpl(trylast=True)  # after the order was made random
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked ``lab`` or ``root`` need root on Linux; elsewhere they are skipped, with the reason."""
+    """Tests marked ``lab`` or ``root`` need root on Linux; elsewhere they are skipped, with the reason.
+
+    Those of the lab come first: they wait more than they work, so the others run beside them.
+    """
     reason = unavailable_reason()
+    items.sort(key=lambda item: item.get_closest_marker("lab") is None)
     for item in items:
         if item.get_closest_marker("lab") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(150))  # real programs, on a machine that others use as well
