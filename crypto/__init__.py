@@ -4,6 +4,7 @@ Given the same calls, times and random bytes it does the same. Datagrams and pac
 arrives from the network never raises and never answers before it is authentic: it is dropped, named and counted.
 """
 
+from wiresock_py.crypto.ciphers import CRYPTOGRAPHY, Ciphers
 from wiresock_py.crypto.device import Device
 from wiresock_py.crypto.drops import Drop
 from wiresock_py.crypto.keys import Key, PresharedKey, PrivateKey, PublicKey
@@ -13,7 +14,9 @@ from wiresock_py.crypto.session import Session
 from wiresock_py.crypto.tunnel import Tunnel
 
 __all__ = [
+    "CRYPTOGRAPHY",
     "Address",
+    "Ciphers",
     "Datagram",
     "Device",
     "Drop",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from os import urandom
 
 from wiresock_py.crypto.allowed_ips import Prefix
+from wiresock_py.crypto.ciphers import CRYPTOGRAPHY, Ciphers
 from wiresock_py.crypto.drops import Drop
 from wiresock_py.crypto.inner import destination_of
 from wiresock_py.crypto.keys import PresharedKey, PrivateKey, PublicKey
@@ -26,8 +27,9 @@ class Device(Local):
         *,
         wall_clock: Callable[[], int],
         random: Callable[[int], bytes] = urandom,
+        ciphers: Ciphers = CRYPTOGRAPHY,
     ) -> None:
-        super().__init__(private_key, wall_clock=wall_clock, random=random)
+        super().__init__(private_key, wall_clock=wall_clock, random=random, ciphers=ciphers)
 
     def add_peer(
         self,

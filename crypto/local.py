@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from wiresock_py.crypto.allowed_ips import AllowedIPs
+from wiresock_py.crypto.ciphers import CRYPTOGRAPHY, Ciphers
 from wiresock_py.crypto.constants import (
     TAG_SIZE,
     TRANSPORT_HEADER_SIZE,
@@ -45,11 +46,18 @@ class Local:
     """A static key pair with its peers, its receiver indices and its gate."""
 
     def __init__(
-        self, private_key: PrivateKey, *, wall_clock: Callable[[], int], random: Callable[[int], bytes]
+        self,
+        private_key: PrivateKey,
+        *,
+        wall_clock: Callable[[], int],
+        random: Callable[[int], bytes],
+        ciphers: Ciphers = CRYPTOGRAPHY,
     ) -> None:
         self.identity = Identity(private_key)
         self.wall_clock = wall_clock
         self.random = random
+        self.ciphers = ciphers
+        """What sessions are made with."""
         self.gate = Gate(self.identity.public, random)
         self.peers: dict[PublicKey, Tunnel] = {}
         """Every configured peer."""

@@ -6,11 +6,12 @@ itself: a batch must not pay a method call a packet. It then reports to the tunn
 """
 
 import struct
+from os import urandom
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from wiresock_py.crypto.ciphers import CRYPTOGRAPHY, Ciphers
 from wiresock_py.crypto.constants import (
     REJECT_AFTER_MESSAGES,
     REJECT_AFTER_TIME,
@@ -19,7 +20,7 @@ from wiresock_py.crypto.constants import (
     TYPE_TRANSPORT,
 )
 from wiresock_py.crypto.drops import Drop
-from wiresock_py.crypto.replay import ReplayWindow
+from wiresock_py.crypto.keys import KEY_LENGTH
 from wiresock_py.crypto.results import Buffer
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Session:
     """One direction-pair of keys with a peer. Whoever holds it may seal and open; nobody else knows the keys."""
 
     __slots__ = (
+        "_ciphers",
         "counter",
         "created",
         "header",
@@ -58,6 +60,7 @@ class Session:
         receiving_key: Buffer,
         initiator: bool,
         created: float,
+        ciphers: Ciphers = CRYPTOGRAPHY,
     ) -> None:
         self.peer = peer
         """The tunnel it belongs to."""
@@ -67,11 +70,12 @@ class Session:
         """The receiver index in datagrams to the peer."""
         self.header = _HEADER.pack(TYPE_TRANSPORT, remote_index)
         """The first 8 bytes of every datagram to the peer; the counter, 8 bytes little-endian, follows."""
-        self.sealer = ChaCha20Poly1305(sending_key)
-        self.opener = ChaCha20Poly1305(receiving_key)
+        self._ciphers = ciphers
+        self.sealer = ciphers.sealer(sending_key)
+        self.opener = ciphers.opener(receiving_key)
         self.counter = 0
         """The counter of the next packet to seal. Whoever seals moves it; none may be used twice."""
-        self.replay = ReplayWindow()
+        self.replay = ciphers.window()
         self.received = 0
         """Authentic packets received, for the loss estimate."""
         self.created = created
@@ -128,8 +132,8 @@ class Session:
         The ciphers are replaced by ones with random keys that are forgotten at once: an attribute that vanished would
         raise in the middle of a batch, and a fixed key would let a late packet out readable.
         """
-        self.sealer = ChaCha20Poly1305(ChaCha20Poly1305.generate_key())
-        self.opener = ChaCha20Poly1305(ChaCha20Poly1305.generate_key())
+        self.sealer = self._ciphers.sealer(urandom(KEY_LENGTH))
+        self.opener = self._ciphers.opener(urandom(KEY_LENGTH))
         self.counter = REJECT_AFTER_MESSAGES
 
     def __repr__(self) -> str:

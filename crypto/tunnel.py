@@ -386,6 +386,7 @@ class Tunnel:
             receiving_key=keys.receiving,
             initiator=initiator,
             created=now,
+            ciphers=self.local.ciphers,
         )
         self.local.sessions[local_index] = session
         self.timers.session_created(now)

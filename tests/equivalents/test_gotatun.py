@@ -129,7 +129,9 @@ def test_receive_rejects_counter_at_reject_after_messages() -> None:
     assert session is not None
     for counter, outcome in ((2**64 - 2**13 - 1, Drop.COUNTER_LIMIT), (2**64 - 2**13 - 2, None)):
         nonce = bytes(4) + counter.to_bytes(8, "little")
-        datagram = session.header + nonce[4:] + session.sealer.encrypt(nonce, PACKET, None)
+        sealed = bytearray(len(PACKET) + 16)
+        session.sealer.encrypt_into(nonce, PACKET, None, sealed)
+        datagram = session.header + nonce[4:] + sealed
         assert server.read(datagram, CLIENT, 1.0).drop is outcome
 
 

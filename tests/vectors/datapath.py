@@ -11,6 +11,7 @@ from wiresock_py.datapath import (
     FlowTable,
     Header,
     PacketDrop,
+    PythonFlow,
     icmp_too_big,
     parse,
     parse_embedded,
@@ -103,4 +104,4 @@ def _header(packet: bytes) -> Header:
 
 
 def _flow(key: FiveTuple, inner: FiveTuple | None = None) -> Flow:
-    return Flow(key, Route.TUNNEL, 0.0, inner=inner)
+    return PythonFlow(key, Route.TUNNEL, 0.0, inner=inner)

@@ -5,9 +5,10 @@ the sessions' counters and replay windows: a compiled twin can stand beside it a
 """
 
 from wiresock_py.datapath.batch import Classified, DatagramBuffer, Opened
+from wiresock_py.datapath.choice import DEFAULT, PYTHON, DataPath
 from wiresock_py.datapath.classify import classify
 from wiresock_py.datapath.drops import PacketDrop
-from wiresock_py.datapath.flows import Flow, FlowTable
+from wiresock_py.datapath.flows import Flow, FlowTable, PythonFlow
 from wiresock_py.datapath.fragments import Fragments
 from wiresock_py.datapath.headers import Header, parse
 from wiresock_py.datapath.icmp import icmp_too_big, icmp_unreachable, parse_embedded, translate_error
@@ -18,7 +19,10 @@ from wiresock_py.datapath.tcp import abort, tcp_reset
 from wiresock_py.datapath.translate import translate_inbound
 
 __all__ = [
+    "DEFAULT",
+    "PYTHON",
     "Classified",
+    "DataPath",
     "DatagramBuffer",
     "Flow",
     "FlowTable",
@@ -26,6 +30,7 @@ __all__ = [
     "Header",
     "Opened",
     "PacketDrop",
+    "PythonFlow",
     "abort",
     "classify",
     "fragment",

@@ -10,7 +10,9 @@ Time-outs follow RFC 5382 (TCP), RFC 4787 (UDP) and RFC 5508 (ICMP). The caller 
 import heapq
 import random
 import socket
+import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import TYPE_CHECKING, ClassVar
 
 from wiresock_py.datapath.checksum import word_sum
 from wiresock_py.flow import FiveTuple, Route
@@ -56,41 +58,44 @@ def wire_key(flow: FiveTuple, *, outbound: bool) -> bytes:
 
 
 class Flow:
-    """One flow: its route, its translation, its activity.
+    """One flow: its route, its translation, its activity. Where these are kept is up to the implementation.
 
     ``key`` is the flow as the host's stack sees it, ``inner`` as the tunnel sees it (equal where nothing is rewritten).
     ``mss`` is the peer's maximum segment size from its SYN-ACK and ``mtu`` the tunnel's MTU when the SYN went out; 0
     while not known. ``peer`` and ``owner`` are opaque here: the tunnel that seals the flow, the process behind it.
     """
 
-    __slots__ = (
-        "acknowledged",
-        "bytes_in",
-        "bytes_out",
-        "due",
-        "in_address_delta",
-        "in_delta",
-        "in_wire",
-        "initial_sequence",
-        "inner",
-        "key",
-        "last_in",
-        "last_out",
-        "live",
-        "mss",
-        "mtu",
-        "out_address_delta",
-        "out_addresses_sum",
-        "out_delta",
-        "out_wire",
-        "owner",
-        "packets_in",
-        "packets_out",
-        "peer",
-        "route",
-        "sequence",
-        "state",
-    )
+    if not TYPE_CHECKING:
+        __slots__ = ()  # mypy would take them for all that a subclass may have
+
+    key: FiveTuple
+    inner: FiveTuple
+    owner: object
+    route: Route
+    peer: Hashable
+    live: bool  # in a table
+    due: int  # the second at which the table looks whether it has expired
+    mss: int
+    mtu: int
+    last_out: float
+    last_in: float
+    packets_out: int
+    bytes_out: int
+    packets_in: int
+    bytes_in: int
+    state: int
+    initial_sequence: int  # of the connection's SYN; -1 before one was seen
+    sequence: int  # the next sequence number the local end will send, and the latest it acknowledged:
+    acknowledged: int  # what a reset needs to be accepted (RFC 5961); -1 before a packet was seen
+    # The bytes a translated packet carries instead of its own, and by how much the word sum grows: of the addresses
+    # alone (IPv4 header), and of addresses and ports (transport checksum).
+    out_wire: bytes
+    in_wire: bytes
+    out_address_delta: int
+    out_delta: int
+    out_addresses_sum: int
+    in_address_delta: int
+    in_delta: int
 
     def __init__(
         self,
@@ -102,29 +107,7 @@ class Flow:
         inner: FiveTuple | None = None,
         owner: object = None,
     ) -> None:
-        self.key = key
-        self.route = route
-        self.peer = peer
-        self.inner = inner or key
-        self.owner = owner
-        self.mss = 0
-        self.mtu = 0
-        self.last_out = now
-        self.last_in = now
-        self.packets_out = self.bytes_out = self.packets_in = self.bytes_in = 0
-        self.state = 0
-        self.initial_sequence = -1  # of the connection's SYN; -1 before one was seen
-        self.sequence = -1  # the next sequence number the local end will send, and the latest it acknowledged:
-        self.acknowledged = -1  # what a reset needs to be accepted (RFC 5961); -1 before a packet was seen
-        self.live = False  # in a table
-        self.due = 0  # the second at which the table looks whether it has expired
-        # The bytes a translated packet carries instead of its own, and by how much the word sum grows: of the
-        # addresses alone (IPv4 header), and of addresses and ports (transport checksum).
-        self.out_wire = wire_key(self.inner, outbound=True)
-        self.in_wire = wire_key(self.key, outbound=False)
-        self.out_address_delta, self.out_delta = _deltas(wire_key(self.key, outbound=True), self.out_wire)
-        self.out_addresses_sum = word_sum(self.out_wire[:-4])
-        self.in_address_delta, self.in_delta = _deltas(wire_key(self.inner, outbound=False), self.in_wire)
+        raise NotImplementedError
 
     def is_stale(self, now: float) -> bool:
         """Whether another socket may have taken over the local end since the last packet.
@@ -182,6 +165,69 @@ class Flow:
         return f"Flow({self.key}, {self.route.name})"
 
 
+class PythonFlow(Flow):
+    """A flow whose state lies in Python's own attributes."""
+
+    __slots__ = (
+        "acknowledged",
+        "bytes_in",
+        "bytes_out",
+        "due",
+        "in_address_delta",
+        "in_delta",
+        "in_wire",
+        "initial_sequence",
+        "inner",
+        "key",
+        "last_in",
+        "last_out",
+        "live",
+        "mss",
+        "mtu",
+        "out_address_delta",
+        "out_addresses_sum",
+        "out_delta",
+        "out_wire",
+        "owner",
+        "packets_in",
+        "packets_out",
+        "peer",
+        "route",
+        "sequence",
+        "state",
+    )
+
+    def __init__(
+        self,
+        key: FiveTuple,
+        route: Route,
+        now: float,
+        *,
+        peer: Hashable = None,
+        inner: FiveTuple | None = None,
+        owner: object = None,
+    ) -> None:
+        self.key = key
+        self.route = route
+        self.peer = peer
+        self.inner = inner or key
+        self.owner = owner
+        self.mss = 0
+        self.mtu = 0
+        self.last_out = now
+        self.last_in = now
+        self.packets_out = self.bytes_out = self.packets_in = self.bytes_in = 0
+        self.state = 0
+        self.initial_sequence = self.sequence = self.acknowledged = -1
+        self.live = False
+        self.due = 0
+        self.out_wire = wire_key(self.inner, outbound=True)
+        self.in_wire = wire_key(self.key, outbound=False)
+        self.out_address_delta, self.out_delta = _deltas(wire_key(self.key, outbound=True), self.out_wire)
+        self.out_addresses_sum = word_sum(self.out_wire[:-4])
+        self.in_address_delta, self.in_delta = _deltas(wire_key(self.inner, outbound=False), self.in_wire)
+
+
 def _deltas(old: bytes, new: bytes) -> tuple[int, int]:
     return (word_sum(new[:-4]) - word_sum(old[:-4])) % 65535, (word_sum(new) - word_sum(old)) % 65535
 
@@ -197,8 +243,11 @@ class FlowTable:
     """Flows by five-tuple, both ways, at most *capacity* of them: a new one pushes out the idlest.
 
     ``outbound4[protocol]`` and its three siblings map wire keys (see :func:`wire_key`) to flows; the hot path reads
-    them, only this class writes them. Not safe for two threads at once.
+    them without a lock, only this class writes them. Every method may be called from any thread.
     """
+
+    flow: ClassVar[type[Flow]] = PythonFlow
+    """What its flows are."""
 
     def __init__(self, capacity: int = 65_536, *, ports: Callable[[FiveTuple], Iterable[int]] = random_ports) -> None:
         self.capacity = capacity
@@ -212,12 +261,13 @@ class FlowTable:
         self._due: dict[int, dict[Flow, None]] = {}  # second -> flows to look at then
         self._second: int | None = None  # every second before this one is done
         self._idlest: list[tuple[float, Flow]] = []  # candidates for eviction, the idlest last
+        self._changing = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._flows)
 
     def __iter__(self) -> Iterator[Flow]:
-        return iter(self._flows)
+        return iter(list(self._flows))  # a copy made in one step: others may change the table meanwhile
 
     def find(self, key: FiveTuple) -> Flow | None:
         """The flow the host's stack knows as *key*."""
@@ -247,8 +297,22 @@ class FlowTable:
         address and port it is redirected to (the tunnel's resolver) or None. The local port, or echo identifier, stays
         unless another flow has that inner five-tuple already. *initial_sequence* is that of the SYN which asks for it.
         """
+        with self._changing:
+            return self._add(key, route, now, peer, local, remote, owner, initial_sequence)
+
+    def _add(
+        self,
+        key: FiveTuple,
+        route: Route,
+        now: float,
+        peer: Hashable,
+        local: bytes,
+        remote: tuple[bytes, int] | None,
+        owner: object,
+        initial_sequence: int,
+    ) -> Flow:
         if old := self.find(key):
-            self.remove(old)
+            self._remove(old)
         if len(self._flows) >= self.capacity:
             self._evict()
         inner = None
@@ -256,7 +320,7 @@ class FlowTable:
             inner = self._free(
                 FiveTuple(key.protocol, local or key.local, key.local_port, *(remote or (key.remote, key.remote_port)))
             )
-        flow = Flow(key, route, now, peer=peer, inner=inner, owner=owner)
+        flow = self.flow(key, route, now, peer=peer, inner=inner, owner=owner)
         if initial_sequence >= 0:
             flow.initial_sequence = initial_sequence
             flow.state = SYN_OUT
@@ -271,6 +335,10 @@ class FlowTable:
 
     def remove(self, flow: Flow) -> None:
         """Forget *flow*; nothing happens if it is gone already."""
+        with self._changing:
+            self._remove(flow)
+
+    def _remove(self, flow: Flow) -> None:
         if not flow.live:
             return
         flow.live = False
@@ -283,19 +351,24 @@ class FlowTable:
 
     def track(self, flow: Flow, flags: int, *, outbound: bool) -> None:
         """Note a TCP packet that carries SYN, FIN or RST."""
-        was_established = flow.is_established
-        if flags & RST_FLAG:
-            flow.state |= RESET
-        elif flags & SYN_FLAG:
-            flow.state |= SYN_OUT if outbound else SYN_IN
-        elif flags & FIN_FLAG:
-            flow.state |= FIN_OUT if outbound else FIN_IN
-        if was_established and not flow.is_established and flow.live:  # it may expire sooner than it was due
-            self._unschedule(flow)
-            self._schedule(flow)
+        with self._changing:
+            was_established = flow.is_established
+            if flags & RST_FLAG:
+                flow.state |= RESET
+            elif flags & SYN_FLAG:
+                flow.state |= SYN_OUT if outbound else SYN_IN
+            elif flags & FIN_FLAG:
+                flow.state |= FIN_OUT if outbound else FIN_IN
+            if was_established and not flow.is_established and flow.live:  # it may expire sooner than it was due
+                self._unschedule(flow)
+                self._schedule(flow)
 
     def expire(self, now: float, limit: int = 1024) -> list[Flow]:
         """Remove and return flows idle beyond their time-out; looks at no more than *limit* flows a call."""
+        with self._changing:
+            return self._expire(now, limit)
+
+    def _expire(self, now: float, limit: int) -> list[Flow]:
         expired: list[Flow] = []
         if self._second is None:
             return expired
@@ -308,7 +381,7 @@ class FlowTable:
             limit -= 1
             flow = next(iter(flows))
             if flow.last + flow.timeout <= now:
-                self.remove(flow)
+                self._remove(flow)
                 expired.append(flow)
             else:
                 self._unschedule(flow)
@@ -324,7 +397,7 @@ class FlowTable:
         if holder is None:
             return inner
         if inner.protocol not in (TCP, UDP, ICMP, ICMPV6):  # nothing to tell two flows apart by: the newer one wins
-            self.remove(holder)
+            self._remove(holder)
             return inner
         for port in self.ports(inner):
             candidate = inner._replace(local_port=port)
@@ -332,7 +405,7 @@ class FlowTable:
             if holder is None:
                 return candidate
         if holder:
-            self.remove(holder)
+            self._remove(holder)
             self.evicted += 1
         return candidate
 
@@ -361,6 +434,6 @@ class FlowTable:
                 self._idlest = [(last, flow) for last, _, flow in reversed(listed)]
             last, flow = self._idlest.pop()
             if flow.live and flow.last == last:
-                self.remove(flow)
+                self._remove(flow)
                 self.evicted += 1
                 return

@@ -61,6 +61,9 @@ def open_datagrams(
     *now* is as good as unknown. *buffer* is written to (plain text takes the place of cipher text), and
     ``out.packets`` points into it: it is the caller's again after handing those on. Whatever the datagrams hold,
     nothing is raised.
+
+    No lock is needed, if each session's datagrams are opened by one thread: others may seal on the sessions, erase
+    them and change the table meanwhile.
     """
     view = memoryview(buffer)
     total = len(view)

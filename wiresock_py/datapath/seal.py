@@ -50,7 +50,8 @@ def seal(
     ``Classified.flow``), or ``parse`` accepted the packets and the caller found their flows. TCP larger than *mtu*, or
     than the peer's MSS, is cut; anything else larger than *mtu* is not sealed but returned: it needs a too-big answer
     or fragmentation. Once the session's counter is used up the rest is listed in ``out.exhausted``.
-    ``session.counter`` moves; the session is not to be used elsewhere meanwhile.
+    ``session.counter`` moves; the session is not to be used elsewhere meanwhile, so the caller holds the lock around
+    it. Until ``out.encrypt()``, for which no lock is needed, the batch has to stay as it is.
     """
     return _Sealing(batch, flows, session, PADDING_MULTIPLE, mtu, now, out).run(indices, flow)
 

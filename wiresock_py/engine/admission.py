@@ -1,7 +1,6 @@
 """From a decision of the rules to a flow that the data path can work on, and the first line the user reads about it."""
 
 import logging
-import threading
 from collections.abc import Hashable, Sequence
 
 from wiresock_py.datapath import Flow, FlowTable
@@ -20,11 +19,10 @@ class Admission:
     Without *links* (the line is held for a dead worker) tunnelled flows get no peer: their packets are dropped.
     """
 
-    def __init__(self, rules: Rules, flows: FlowTable, links: Sequence[Link], lock: threading.Lock) -> None:
+    def __init__(self, rules: Rules, flows: FlowTable, links: Sequence[Link]) -> None:
         self._rules = rules
         self._flows = flows
         self._links = links
-        self._lock = lock
         self._places: dict[Hashable, tuple[int, int]] = {
             peer: (tunnel, number) for tunnel, link in enumerate(links) for number, peer in enumerate(link.peers)
         }
@@ -47,27 +45,25 @@ class Admission:
 
     def admit_direct(self, key: FiveTuple, now: float) -> Flow:
         """Enter a flow that is none of ours whatever its app: one that the other end opened."""
-        with self._lock:
-            return self._flows.add(key, Route.DIRECT, now)
+        return self._flows.add(key, Route.DIRECT, now)
 
     def _enter(self, key: FiveTuple, app: App, decision: Decision, now: float) -> Flow:
         version = 6 if key.is_ipv6 else 4
-        with self._lock:
-            if decision.route is not Route.TUNNEL:
-                return self._flows.add(key, decision.route, now, owner=app)
-            remote: tuple[bytes, int] | None = None
-            if decision.dns:
-                servers = self._rules.configs[decision.tunnel].dns_servers(version)
-                if not servers:
-                    # it asks a resolver of a family in which the tunnel has none: refused, so that it tries another
-                    return self._flows.add(key, Route.BLOCK, now, owner=app)
-                remote = (servers[0].packed, key.remote_port)
-            if not self._links:
-                return self._flows.add(key, Route.TUNNEL, now, owner=app)
-            link = self._links[decision.tunnel]
-            peer = link.peers[decision.peer]
-            local = link.addresses[version]
-            return self._flows.add(key, Route.TUNNEL, now, peer=peer, local=local, remote=remote, owner=app)
+        if decision.route is not Route.TUNNEL:
+            return self._flows.add(key, decision.route, now, owner=app)
+        remote: tuple[bytes, int] | None = None
+        if decision.dns:
+            servers = self._rules.configs[decision.tunnel].dns_servers(version)
+            if not servers:
+                # it asks a resolver of a family in which the tunnel has none: refused, so that it tries another
+                return self._flows.add(key, Route.BLOCK, now, owner=app)
+            remote = (servers[0].packed, key.remote_port)
+        if not self._links:
+            return self._flows.add(key, Route.TUNNEL, now, owner=app)
+        link = self._links[decision.tunnel]
+        peer = link.peers[decision.peer]
+        local = link.addresses[version]
+        return self._flows.add(key, Route.TUNNEL, now, peer=peer, local=local, remote=remote, owner=app)
 
     def _introduce(self, app: App, key: FiveTuple, decision: Decision, route: Route) -> None:
         """Say once for each app and route where its packets go."""

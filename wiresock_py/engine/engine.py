@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from wiresock_py.crypto import Event, Tunnel
 from wiresock_py.crypto.constants import REKEY_AFTER_TIME
-from wiresock_py.datapath import Flow, FlowTable, abort
+from wiresock_py.datapath import DEFAULT, DataPath, Flow, abort
 from wiresock_py.datapath.flows import RESET
 from wiresock_py.engine.admission import Admission
 from wiresock_py.engine.answers import Answers
@@ -52,21 +52,24 @@ class Engine:
         lock: threading.Lock,
         links: Sequence[Link] = (),
         *,
+        datapath: DataPath = DEFAULT,
         kill_switch: str = "app",
         on_event: OnEvent = lambda *_: None,
         on_failure: OnFailure = lambda *_: None,
     ) -> None:
-        """*backend* is open before ``start`` and outlives ``stop``; *lock* is the one the links were made with."""
+        """*backend* is open before ``start`` and outlives ``stop``; *lock* and *datapath* are those the links
+        were made with."""
         self._backend = backend
         self._on_event = on_event
         self._on_failure = on_failure
         self.links = list(links)
         self.lock = lock
-        self.flows = FlowTable()
+        self.datapath = datapath
+        self.flows = datapath.flow_table()
         self._answers = Answers(backend.send_to_stack)
-        admission = Admission(rules, self.flows, self.links, self.lock)
+        admission = Admission(rules, self.flows, self.links)
         by_peer: dict[object, Link] = {peer: link for link in self.links for peer in link.peers}
-        self._outbound = Outbound(backend, self.flows, admission, owners, by_peer, self._answers, self.lock)
+        self._outbound = Outbound(backend, self.flows, admission, owners, by_peer, self._answers, self.lock, datapath)
         self._outbound.bypassing = kill_switch != "all"
         self._outbound.blocking = kill_switch == "all"  # until the first tick finds a tunnel
         self._inbound = [Inbound(backend, self.flows, admission, link) for link in self.links]
@@ -109,8 +112,7 @@ class Engine:
         for link in self.links:
             for peer, event in link.tick(now):
                 self._on_event(link, peer, event)
-        with self.lock:
-            self.flows.expire(now)
+        self.flows.expire(now)
         if not self._outbound.bypassing:
             self._renew(now)
             self._outbound.blocking = not self.is_up(now)
@@ -153,12 +155,11 @@ class Engine:
         """
         for inbound in self._inbound:
             inbound.delivering = False
-        with self.lock:  # chosen once: the far end's own resets, which are not delivered any more, change nothing
-            flows = [flow for flow in self.flows if flow.route is Route.TUNNEL and not flow.state & RESET]
+        # chosen once: the far end's own resets, which are not delivered any more, change nothing
+        flows = [flow for flow in self.flows if flow.route is Route.TUNNEL and not flow.state & RESET]
         self._reset_far_ends(flow for flow in flows if flow.is_established)
         for _ in range(RESET_ROUNDS):
-            with self.lock:
-                resets = [[pair[0]] for flow in flows if (pair := abort(flow)) is not None]
+            resets = [[pair[0]] for flow in flows if (pair := abort(flow)) is not None]
             if not resets:
                 return
             self._backend.send_to_stack(resets)
@@ -166,10 +167,9 @@ class Engine:
 
     def _reset_far_ends(self, flows: Iterable[Flow]) -> None:
         to_peers: dict[object, list[bytes]] = {}
-        with self.lock:
-            for flow in flows:
-                if (pair := abort(flow)) is not None:
-                    to_peers.setdefault(flow.peer, []).append(pair[1])
+        for flow in flows:
+            if (pair := abort(flow)) is not None:
+                to_peers.setdefault(flow.peer, []).append(pair[1])
         for link in self.links:
             for peer in link.peers:
                 if peer in to_peers:
@@ -182,8 +182,7 @@ class Engine:
 
     def flow_counts(self) -> dict[str, int]:
         """Live flows by route, in words."""
-        with self.lock:
-            routes = Counter(flow.route for flow in self.flows)
+        routes = Counter(flow.route for flow in self.flows)
         return {route.name.lower(): routes[route] for route in Route}
 
     def counters(self) -> Counter[str]:

@@ -92,15 +92,13 @@ class Inbound:
         if flow is None and not header.is_later_fragment:
             self.counters[UNSOLICITED] += 1
         if header.is_fragment:
-            with self.link.lock:
-                return [
-                    [translate_inbound(piece, its_header, its_flow, self._flows, now)]
-                    for piece, its_header, its_flow in self._fragments.follow(packet, header, flow, peer, now)
-                ]
+            return [
+                [translate_inbound(piece, its_header, its_flow, self._flows, now)]
+                for piece, its_header, its_flow in self._fragments.follow(packet, header, flow, peer, now)
+            ]
         if flow is None:
             return []
-        with self.link.lock:
-            return [[translate_inbound(packet, header, flow, self._flows, now)]]
+        return [[translate_inbound(packet, header, flow, self._flows, now)]]
 
     def _error(self, peer: Hashable, packet: bytes, header: Header, now: float) -> list[list[Buffer]]:
         """An ICMP error is delivered if what it embeds is a packet that one of our flows sent to this peer.

@@ -1,7 +1,9 @@
 """One configuration at work: its WireGuard device, its UDP socket, and where its peers are.
 
-The engine's one lock guards devices, sessions and the flow table; it is held for a batch, never during a system call.
-Sockets are written outside it: WireGuard's replay window puts up with datagrams that overtake each other.
+The engine's one lock guards devices, their timers, and the counters that sessions send with. It is held for a batch,
+never during a system call, and with a compiled data path neither while a batch is encrypted or decrypted: what is sent
+takes its place (its counters) in the order of the lock, and may overtake the rest on the wire. WireGuard's replay
+window puts up with that.
 """
 
 import ipaddress
@@ -12,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from wiresock_py.config import Config, Peer
 from wiresock_py.crypto import Datagram, Device, Drop, Event, Stats, Tunnel
-from wiresock_py.datapath import DatagramBuffer, Flow, FlowTable, Opened, open_datagrams, seal, translate_batch
+from wiresock_py.datapath import DEFAULT, DatagramBuffer, DataPath, Flow, FlowTable, Opened, translate_batch
 from wiresock_py.engine.udp import Endpoint, UdpSocket
 from wiresock_py.errors import NetworkError
 from wiresock_py.filters import PacketBatch
@@ -28,7 +30,9 @@ OVERHEAD = 80
 class Link:
     """A tunnel as the user names it: one file, one private key, one UDP socket, some peers."""
 
-    def __init__(self, config: Config, adapter_mtu: int, mark: int, lock: threading.Lock) -> None:
+    def __init__(
+        self, config: Config, adapter_mtu: int, mark: int, lock: threading.Lock, datapath: DataPath = DEFAULT
+    ) -> None:
         """Resolves every endpoint and opens the socket. Raises NetworkError for a name or a port that fails."""
         self.config = config
         self.name = config.name
@@ -37,6 +41,7 @@ class Link:
         self.mtu = config.interface.mtu or min(DEFAULT_MTU, adapter_mtu - OVERHEAD)
         self.lock = lock
         """The engine's."""
+        self.datapath = datapath
         self._mark = mark
         self.addresses: dict[int, bytes] = {}
         """The tunnel's own address by family (4, 6), packed: what inner packets carry as source."""
@@ -46,7 +51,7 @@ class Link:
         """The tunnel's DNS servers by family, packed."""
         for server in config.interface.dns:
             self.resolvers[server.version].append(server.packed)
-        self.device = Device(config.interface.private_key, wall_clock=time.time_ns)
+        self.device = Device(config.interface.private_key, wall_clock=time.time_ns, ciphers=datapath.ciphers)
         self.peers: list[Tunnel] = []
         """In the order of the file."""
         for peer in config.peers:
@@ -108,9 +113,10 @@ class Link:
                 packets, oversized = translate_batch(batch, indices, flow, flows, self.mtu, now)
                 answers = peer.write(packets, now)
             else:
-                oversized = seal(batch, indices, flow, flows, session, self.mtu, now, out)
+                oversized = self.datapath.seal(batch, indices, flow, flows, session, self.mtu, now, out)
                 answers = peer.sealed(now, out.packets, out.end, True) if out.packets else []
             endpoint = peer.endpoint
+        out.encrypt()
         if isinstance(endpoint, Endpoint):
             for start, end, segment_size in out.runs:
                 self.socket.send_run(out.view[start:end], segment_size, endpoint)
@@ -138,10 +144,12 @@ class Link:
         """
         out.clear()
         answers: list[Datagram] = []
+        sessions = self.device.sessions
+        self.datapath.open_datagrams(buffer, segment_size, sessions, flows, now, out)
         with self.lock:
-            open_datagrams(buffer, segment_size, self.device.sessions, flows, now, out)
             for session, packets, size, data_packets in out.received:
-                answers += session.peer.opened(session, source, packets, size, data_packets > 0, now)
+                if sessions.get(session.local_index) is session:  # not erased meanwhile
+                    answers += session.peer.opened(session, source, packets, size, data_packets > 0, now)
             for message in out.control:
                 answers += self.device.read(message, source, now).datagrams
         self.send(answers)

@@ -15,11 +15,11 @@ from wiresock_py.crypto import Tunnel
 from wiresock_py.datapath import (
     Classified,
     DatagramBuffer,
+    DataPath,
     Flow,
     FlowTable,
     Header,
     PacketDrop,
-    classify,
     fragment,
     fragment_at_source,
     parse,
@@ -62,6 +62,7 @@ class Outbound:
         links: Mapping[object, Link],
         answers: Answers,
         lock: threading.Lock,
+        datapath: DataPath,
     ) -> None:
         self._lock = lock
         self._backend = backend
@@ -72,8 +73,9 @@ class Outbound:
         self._answers = answers
         self._holding = Holding()
         self._classified = Classified()
-        self._capture_buffer = DatagramBuffer()
-        self._resolver_buffer = DatagramBuffer()
+        self._classify = datapath.classify
+        self._capture_buffer = datapath.datagram_buffer()
+        self._resolver_buffer = datapath.datagram_buffer()
         self.blocking = False
         """While set, direct flows are dropped too (kill switch ``all`` without a tunnel)."""
         self.bypassing = True
@@ -91,7 +93,7 @@ class Outbound:
             return
         now = clock()
         found = self._classified
-        classify(batch, self._flows, now, found)
+        self._classify(batch, self._flows, now, found)
         for index in found.blocked:
             self._answers.refuse(_packet(batch, index), now)
         for index in found.slow:

@@ -24,9 +24,9 @@ from tests.support.traffic import (
     vectors,
 )
 from wiresock_py.datapath import (
-    Flow,
     FlowTable,
     Header,
+    PythonFlow,
     icmp_too_big,
     icmp_unreachable,
     parse,
@@ -74,7 +74,7 @@ def test_inbound_errors_are_translated_as_the_vectors_say(case: dict[str, str]) 
     packet = bytes.fromhex(case["before"])
     key = inside(bytes.fromhex(case["after"])).five_tuple()
     inner = inside(packet).five_tuple()
-    flow = Flow(key, Route.TUNNEL, 0.0, inner=inner)
+    flow = PythonFlow(key, Route.TUNNEL, 0.0, inner=inner)
     translated = translate_error(packet, read(packet), flow, outbound=False)
     assert translated is not None
     assert translated.hex() == case["after"]

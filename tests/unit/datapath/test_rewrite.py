@@ -10,7 +10,7 @@ from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest
 from scapy.packet import Packet
 
 from tests.support.traffic import IPV4, IPV6, Ends, address, assert_sound, partial
-from wiresock_py.datapath import Flow
+from wiresock_py.datapath import Flow, PythonFlow
 from wiresock_py.datapath.headers import UDP_LITE
 from wiresock_py.datapath.rewrite import ADDRESSES_ONLY, complete, rewrite
 from wiresock_py.flow import FiveTuple, Route
@@ -50,7 +50,7 @@ def any_flow(ends: Ends, protocol: int, inner_local: bytes, inner_port: int, rem
     has_ports = protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
     key = FiveTuple(protocol, address(ends.host), 40000, address(ends.server), 443 if has_ports else 0)
     inner = FiveTuple(protocol, inner_local[:size], inner_port, remote[:size], remote_port if has_ports else 0)
-    return Flow(key, Route.TUNNEL, 0.0, inner=inner)
+    return PythonFlow(key, Route.TUNNEL, 0.0, inner=inner)
 
 
 def message(ends: Ends, protocol: int, payload: bytes) -> Packet:
@@ -99,7 +99,7 @@ def test_translation_works_anywhere_in_a_buffer(ends: Ends) -> None:
 def test_the_identifier_of_the_far_ends_own_query_is_not_ours_to_change() -> None:
     for ends, reply in ((IPV4, ICMP(type=0, id=9)), (IPV6, ICMPv6EchoReply(id=9))):
         key = FiveTuple(ends.icmp, address(ends.host), 0, address(ends.server), 9)
-        flow = Flow(key, Route.TUNNEL, 0.0, inner=key._replace(local=address(ends.tunnel)))
+        flow = PythonFlow(key, Route.TUNNEL, 0.0, inner=key._replace(local=address(ends.tunnel)))
         packet = bytearray(bytes(ends.ip() / reply))
         out(packet, flow, ends.icmp)
         read = assert_sound(bytes(packet))
@@ -109,7 +109,7 @@ def test_the_identifier_of_the_far_ends_own_query_is_not_ours_to_change() -> Non
 @BOTH
 def test_identifiers_that_sum_to_the_same_are_still_exchanged(ends: Ends) -> None:
     flow = any_flow(ends, ends.icmp, address(ends.tunnel), 0xFFFF, address(ends.server), 0)
-    flow = Flow(flow.key._replace(local_port=0), Route.TUNNEL, 0.0, inner=flow.inner)
+    flow = PythonFlow(flow.key._replace(local_port=0), Route.TUNNEL, 0.0, inner=flow.inner)
     echo = ICMP(id=0) if ends is IPV4 else ICMPv6EchoRequest(id=0)
     packet = bytearray(bytes(ends.ip() / echo / b"ping"))
     out(packet, flow, ends.icmp)
@@ -150,7 +150,7 @@ def assert_header(packet: bytearray, ends: Ends) -> tuple[str, str]:
 def test_offloaded_checksums_are_completed(ends: Ends, protocol: int) -> None:
     whole = bytes(ends.ip() / message(ends, protocol, b"payload"))
     packet = bytearray(partial(whole))
-    flow = Flow(ends.key(protocol), Route.DIRECT, 0.0)
+    flow = PythonFlow(ends.key(protocol), Route.DIRECT, 0.0)
     complete(packet, START[ends.version], len(packet), protocol, flow.out_addresses_sum)
     assert packet == whole
 
@@ -160,7 +160,7 @@ def test_offloaded_icmp_is_completed_and_unknown_protocols_left_alone(ends: Ends
     whole = bytes(ends.ip() / message(ends, ends.icmp, b"ping"))
     packet = bytearray(whole)
     packet[START[ends.version] + 2] ^= 0xFF
-    flow = Flow(ends.key(ends.icmp), Route.DIRECT, 0.0)
+    flow = PythonFlow(ends.key(ends.icmp), Route.DIRECT, 0.0)
     complete(packet, START[ends.version], len(packet), ends.icmp, flow.out_addresses_sum)
     assert packet == whole
     complete(packet, START[ends.version], len(packet), 132, flow.out_addresses_sum)

@@ -33,7 +33,7 @@ from tests.support.traffic import (
     vectors,
 )
 from wiresock_py.crypto.constants import REJECT_AFTER_MESSAGES
-from wiresock_py.datapath import DatagramBuffer, Flow, FlowTable, PacketDrop, parse, seal, translate_batch
+from wiresock_py.datapath import DatagramBuffer, FlowTable, PacketDrop, PythonFlow, parse, seal, translate_batch
 from wiresock_py.datapath.batch import MAX_RUN_BYTES, MAX_RUN_SEGMENTS
 from wiresock_py.datapath.flows import SYN_OUT
 from wiresock_py.datapath.headers import Header
@@ -62,7 +62,7 @@ def test_packets_are_translated_as_the_vectors_say(case: dict[str, str]) -> None
     assert isinstance(header, Header)
     at = 12 if header.version == 4 else 8
     inner = header.five_tuple()._replace(local=after[at : at + len(header.source)])
-    flow = Flow(header.five_tuple(), Route.TUNNEL, 0.0, inner=inner)
+    flow = PythonFlow(header.five_tuple(), Route.TUNNEL, 0.0, inner=inner)
     assert translate_batch(batch_of([packet]), [0], [flow], FlowTable(), MTU, 1.0) == ([after], [])
 
 

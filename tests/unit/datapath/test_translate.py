@@ -8,7 +8,7 @@ from scapy.layers.inet6 import IPv6ExtHdrDestOpt
 from scapy.packet import Packet
 
 from tests.support.traffic import IPV4, IPV6, MTU, Ends, dissect, slow_sum, tunnelled, vectors
-from wiresock_py.datapath import Flow, FlowTable, Header, parse, translate_inbound
+from wiresock_py.datapath import FlowTable, Header, PythonFlow, parse, translate_inbound
 from wiresock_py.datapath.flows import SYN_IN, SYN_OUT
 from wiresock_py.flow import Route
 
@@ -37,7 +37,7 @@ def odd(ends: Ends, transport: Packet) -> bytes:
 def test_packets_are_translated_as_the_vectors_say(case: dict[str, str]) -> None:
     packet, after = bytes.fromhex(case["before"]), bytes.fromhex(case["after"])
     inner = read(packet).five_tuple(inbound=True)
-    flow = Flow(read(after).five_tuple(inbound=True), Route.TUNNEL, 0.0, inner=inner)
+    flow = PythonFlow(read(after).five_tuple(inbound=True), Route.TUNNEL, 0.0, inner=inner)
     assert translate_inbound(packet, read(packet), flow, FlowTable(), 1.0) == after
 
 
