@@ -10,5 +10,17 @@ from wiresock_py.filters.base import (
     PacketFlag,
     Verdict,
 )
+from wiresock_py.filters.host import HostAdapter, HostNetwork
 
-__all__ = ["MAX_PACKET", "Backend", "Buffer", "CapturePlan", "Network", "PacketBatch", "PacketFlag", "Verdict"]
+__all__ = [
+    "MAX_PACKET",
+    "Backend",
+    "Buffer",
+    "CapturePlan",
+    "HostAdapter",
+    "HostNetwork",
+    "Network",
+    "PacketBatch",
+    "PacketFlag",
+    "Verdict",
+]

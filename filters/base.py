@@ -7,6 +7,7 @@ to look as if they had arrived go to ``send_to_stack``. A backend takes no decis
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from ipaddress import IPv4Network, IPv6Network
@@ -46,7 +47,8 @@ class CapturePlan:
     leave: tuple[Network, ...] = ()
     """Destinations to leave alone. Of both lists the longest matching prefix decides; at equal length, *leave*."""
     dns: bool = False
-    """Also capture port 53 (UDP and TCP) to any destination, resolvers on this host's loopback included."""
+    """Also capture port 53 (UDP and TCP) to any destination, on any adapter unless *adapters* names some; resolvers on
+    this host's loopback included where the backend ``sees_loopback``."""
     adapters: tuple[str, ...] = ()
     """Names of the adapters to capture on; empty: those that carry a default route, followed as they change."""
     fail_open: bool = False
@@ -90,9 +92,20 @@ class Backend(Protocol):
     name: ClassVar[str]
     """As in ``--backend`` and ``wiresock-py backends``."""
 
+    sees_loopback: ClassVar[bool]
+    """Whether packets on loopback can be captured: if not, DNS for a resolver on this host goes past the tunnel."""
+
     @property
     def mark(self) -> int:
         """SO_MARK for the client's own sockets, so that what they send is not captured; 0 where marks mean nothing."""
+
+    @property
+    def largest_to_stack(self) -> int:
+        """The largest IP packet, in bytes, that ``send_to_stack`` takes now; TCP is merged up to it.
+
+        MAX_PACKET where the stack takes any; the smallest MTU of the captured adapters where packets are frames. It
+        may change whenever the adapters do.
+        """
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -117,6 +130,14 @@ class Backend(Protocol):
     def close(self, *, keep_blocking: bool = False) -> None:
         """Stop and restore the system; with *keep_blocking* leave the plan blocked (kill switch). May be repeated."""
 
+    def exempt(self, port: int) -> AbstractContextManager[None]:
+        """Within the ``with`` block nothing that this host sends by UDP or TCP from local *port* is captured.
+
+        For the client's own sockets where ``mark`` is 0: enter it once the port is bound and before the first packet
+        is sent, leave it before the port is given up. May be entered before ``open``, and while another block of the
+        same port is open; does nothing where a mark does the work.
+        """
+
     def receive(self, timeout: float) -> PacketBatch | None:
         """The next batch, waiting up to *timeout* seconds; None if there was nothing or the backend was closed."""
 
@@ -126,8 +147,9 @@ class Backend(Protocol):
     def send_to_stack(self, packets: Sequence[Sequence[Buffer]]) -> int:
         """Hand packets to the host's stack as if they had arrived; returns how many it took.
 
-        Each packet is a sequence of buffers that together are one complete IP packet of at most 65,535 bytes with
-        valid checksums, addressed to this host; TCP may be merged beyond the MTU.
+        Each packet is a sequence of buffers that together are one complete IP packet of at most ``largest_to_stack``
+        bytes with valid checksums, addressed to this host; TCP may be merged beyond the tunnel's MTU. A larger one is
+        refused and counted, not cut.
         """
 
     def send_to_network(self, packets: Sequence[Sequence[Buffer]], adapter: int = 0) -> int:

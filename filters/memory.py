@@ -9,7 +9,8 @@ Whoever plays the host uses ``stack_sends`` and ``stack_received``; whoever play
 
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -34,27 +35,31 @@ class MemoryBackend:
     """Two wires and a plan. The host has the adapters ``lo``, ``eth0`` (the default route) and ``side0``."""
 
     name: ClassVar[str] = "memory"
+    sees_loopback: ClassVar[bool] = True
     mark: ClassVar[int] = 0
-    """There are no sockets to exempt from capture."""
+    """There are no sockets to mark."""
 
     def __init__(
         self,
         adapters: Mapping[str, int] = ADAPTERS,
         default: Sequence[str] = ("eth0",),
         queue_length: int = QUEUE_LENGTH,
+        largest_to_stack: int = MAX_PACKET,
     ) -> None:
         """*adapters* are interface indices by name; *default* names those that carry a default route."""
+        self.largest_to_stack = largest_to_stack
         self._adapters = dict(adapters)
         self._default = tuple(default)
         self._queue_length = queue_length
         self._counters = Counter(
-            captured=0, passed=0, bypassed=0, dropped=0, injected=0, sent=0, truncated=0, queue_full=0
+            captured=0, passed=0, bypassed=0, dropped=0, injected=0, sent=0, truncated=0, queue_full=0, too_big=0
         )
         self._batch = PacketBatch(memoryview(bytearray(BATCH_BYTES)))
         self._captured: deque[tuple[bytes, int, int]] = deque()
         self._to_stack: deque[bytes] = deque()
         self._to_network: deque[bytes] = deque()
         self._bypassed: dict[bytes, None] = {}
+        self._exempt: Counter[int] = Counter()
         self._plan = CapturePlan(())
         self._matcher = PlanMatcher(self._plan)
         self._opened = False
@@ -102,6 +107,17 @@ class MemoryBackend:
                 self._bypassed.clear()
             self._changed.notify_all()
 
+    @contextmanager
+    def exempt(self, port: int) -> Iterator[None]:
+        """Within the block nothing from local *port* is captured."""
+        with self._changed:
+            self._exempt[port] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._exempt[port] -= 1
+
     def receive(self, timeout: float) -> PacketBatch | None:
         """The next batch, waiting up to *timeout* seconds; None if there was nothing or the backend was closed."""
         with self._changed:
@@ -147,10 +163,16 @@ class MemoryBackend:
 
     def send_to_stack(self, packets: Sequence[Sequence[Buffer]]) -> int:
         """Put packets on the stack's wire."""
+        taken = 0
         with self._changed:
-            taken = sum(self._put(self._to_stack, b"".join(packet)) for packet in packets) if self._opened else 0
+            for packet in packets if self._opened else ():
+                whole = b"".join(packet)
+                if len(whole) > self.largest_to_stack:
+                    self._counters["too_big"] += 1
+                else:
+                    taken += self._put(self._to_stack, whole)
             self._counters["injected"] += taken
-            return taken
+        return taken
 
     def send_to_network(self, packets: Sequence[Sequence[Buffer]], adapter: int = 0) -> int:
         """Put packets on the network's wire (the stack's, if *adapter* is the loopback), past the capture."""
@@ -213,6 +235,8 @@ class MemoryBackend:
 
     def _watched(self, adapter: str, packet: bytes) -> bool:
         """Whether the plan captures *packet* where it leaves."""
+        if self._exempt and self._exempt[_source_port(packet)]:
+            return False
         if adapter == LOOPBACK:
             return self._matcher.captures(packet, loopback=True)
         if not self._matcher.captures(packet):
@@ -246,6 +270,12 @@ class MemoryBackend:
             found = list(queue)
             queue.clear()
             return found
+
+
+def _source_port(packet: bytes) -> int:
+    """The UDP or TCP port a packet comes from; -1 if it comes from none."""
+    key = flow_key(packet)
+    return int.from_bytes(key[-4:-2], "big") if key[0] in PORTED and len(key) in (13, 37) else -1
 
 
 def flow_key(packet: bytes) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 
 from wiresock_py.errors import BackendError
 from wiresock_py.filters.base import Backend
+from wiresock_py.filters.host import HostNetwork
 
 # Where each backend lives. A module is only imported on a system it can work on: the netfilter package speaks netlink,
 # which the socket module of other systems does not know.
@@ -51,10 +52,15 @@ def default_name() -> str:
     raise BackendError(f"no interception backend works here: {causes}")
 
 
-def create(name: str = "", **options: Any) -> Backend:
-    """A backend, not yet open; without *name* the system's default. Raises BackendError if it cannot work here."""
+def create(name: str = "", host: HostNetwork | None = None, **options: Any) -> Backend:
+    """A backend, not yet open; without *name* the system's default. Raises BackendError if it cannot work here.
+
+    *host* answers the backends of Windows about the host's network; the others ask the kernel themselves.
+    """
     name = name or default_name()
     found = backend_class(name)
     if reason := found.unavailable_reason():
         raise BackendError(f"the {name} backend cannot work here: {reason}")
+    if _CLASSES[name][2] == ("win32",):
+        options["host"] = host
     return found(**options)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +18,7 @@ from typing import ClassVar
 assert sys.platform == "linux"
 
 from wiresock_py.errors import BackendError
-from wiresock_py.filters.base import Buffer, CapturePlan, PacketBatch, PacketFlag
+from wiresock_py.filters.base import MAX_PACKET, Buffer, CapturePlan, PacketBatch, PacketFlag
 from wiresock_py.filters.netfilter import conntrack, iptables
 from wiresock_py.filters.netfilter.injection import Injector
 from wiresock_py.filters.netfilter.iptables import Iptables, Standing
@@ -47,6 +48,8 @@ class NetfilterBackend:
     """
 
     name: ClassVar[str] = "netfilter"
+    sees_loopback: ClassVar[bool] = True
+    largest_to_stack: ClassVar[int] = MAX_PACKET
 
     def __init__(self, marks: Marks | None = None, queues: tuple[int, int] = (51820, 51821)) -> None:
         """*queues* are the NFQUEUE numbers for TCP and for everything else."""
@@ -161,6 +164,10 @@ class NetfilterBackend:
         except OSError as error:
             log.warning("connection marks could not be cleared: %s", error.strerror)
         return removed
+
+    def exempt(self, port: int) -> AbstractContextManager[None]:  # noqa: ARG002 # the contract's
+        """Nothing: the client's own sockets carry ``mark``."""
+        return nullcontext()
 
     def receive(self, timeout: float) -> PacketBatch | None:
         """The next batch, waiting up to *timeout* seconds; None if there was nothing or the backend was closed."""

@@ -10,7 +10,7 @@ import pytest
 from tests.backends.packets import Datagram, build, read
 from tests.backends.worlds import World, all_packets
 from wiresock_py.errors import BackendError
-from wiresock_py.filters import Backend, CapturePlan, PacketBatch, PacketFlag, Verdict
+from wiresock_py.filters import MAX_PACKET, Backend, CapturePlan, PacketBatch, PacketFlag, Verdict
 
 INSIDE = {4: "203.0.113.1", 6: "2001:db8::1"}
 OUTSIDE = {4: "198.51.100.1", 6: "2001:db9::1"}
@@ -296,14 +296,59 @@ def test_an_injected_packet_may_come_in_pieces(world: World, version: int) -> No
 
 
 @BOTH
-def test_an_injected_packet_may_have_65535_bytes(world: World, version: int) -> None:
+def test_an_injected_packet_may_be_as_large_as_the_backend_says(world: World, version: int) -> None:
     world.backend.open(INSIDE_PLAN)
     app = world.listen(HOST[version], 6000)
-    payload = bytes(65_535 - (28 if version == 4 else 48))
+    largest = world.backend.largest_to_stack
+    assert 1280 <= largest <= MAX_PACKET
+    payload = bytes(largest - (28 if version == 4 else 48))
     packet = build(Datagram(INSIDE[version], 99, HOST[version], 6000, payload))
-    assert len(packet) == 65_535
+    assert len(packet) == largest
     assert world.backend.send_to_stack([[packet]]) == 1
     assert app.received()[0] == payload
+
+
+def test_an_injected_packet_that_is_too_large_is_refused_and_counted(world: World) -> None:
+    world.backend.open(INSIDE_PLAN)
+    before = world.backend.statistics()
+    packet = build(Datagram(INSIDE[4], 99, HOST[4], 6000, bytes(1000)))
+    assert world.backend.send_to_stack([[packet, bytes(world.backend.largest_to_stack - 500)]]) == 0
+    after = world.backend.statistics()
+    assert after["injected"] == 0
+    assert [name for name in after if after[name] > before.get(name, 0)], "the refusal shows in no counter"
+
+
+@pytest.mark.parametrize(("port", "dns"), [(99, False), (53, True)])
+@BOTH
+def test_the_clients_own_sockets_are_not_captured(world: World, version: int, port: int, dns: bool) -> None:
+    """By their mark, or else by their port as long as it is exempt; other ports are captured as before."""
+    world.backend.open(plan("203.0.113.0/24", "2001:db8::/32", dns=dns))
+    with world.own_socket() as (send, own_port):
+        send(b"own", INSIDE[version], port)
+        assert left(world) == [b"own"]
+        assert nothing_captured(world)
+        world.send(b"other", INSIDE[version], port)
+        assert take(world, 1) == [b"other"]
+    world.send(b"not own any more", INSIDE[version], 100, source_port=own_port)
+    assert take(world, 1) == [b"not own any more"]
+
+
+def test_a_port_may_be_exempt_before_the_backend_opens_and_after_an_update(world: World) -> None:
+    with world.own_socket() as (send, _port):
+        world.backend.open(INSIDE_PLAN)
+        send(b"first", INSIDE[4], 99)
+        world.backend.update(EVERYTHING)
+        send(b"second", INSIDE[4], 99)
+        assert left(world) == [b"first", b"second"]
+
+
+def test_a_port_stays_exempt_until_the_last_block_ends(world: World) -> None:
+    world.backend.open(INSIDE_PLAN)
+    with world.own_socket() as (send, port):
+        with world.backend.exempt(port):
+            pass
+        send(b"own", INSIDE[4], 99)
+        assert left(world) == [b"own"]
 
 
 def test_an_answer_from_a_resolver_on_loopback_arrives(world: World) -> None:

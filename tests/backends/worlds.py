@@ -7,8 +7,8 @@ follows what a test sent by the same adapter; once it is seen on the wire, all t
 import itertools
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
 
 from tests.backends.packets import Datagram, build, read
@@ -20,6 +20,10 @@ NEIGHBOUR = {"eth0": "10.77.0.1", "side0": "10.78.0.1"}
 MARKER_PORT = 4999
 # Long enough for any machine; a test that works never waits so long.
 PATIENCE = 5.0
+
+
+Send = Callable[[bytes, str, int], object]
+"""Sends a payload to an address and port."""
 
 
 class World(Protocol):
@@ -35,6 +39,9 @@ class World(Protocol):
 
     def send(self, payload: bytes, destination: str, port: int = 7, source_port: int = 0) -> int:
         """An app on the host sends a datagram; returns the port it sent from (*source_port*, or a free one)."""
+
+    def own_socket(self) -> AbstractContextManager[tuple["Send", int]]:
+        """A socket of the client's own, which nothing captures inside the block: how to send with it, and its port."""
 
     def left(self) -> list[Datagram]:
         """The datagrams that left the host since the last call, in order, by eth0 and then by side0."""
@@ -73,6 +80,12 @@ class MemoryWorld:
         source_port = source_port or next(self._ports)
         self.backend.stack_sends(build(Datagram(own, source_port, destination, port, payload)), adapter)
         return source_port
+
+    @contextmanager
+    def own_socket(self) -> Iterator[tuple[Send, int]]:
+        own_port = next(self._ports)
+        with self.backend.exempt(own_port):
+            yield lambda payload, destination, port: self.send(payload, destination, port, own_port), own_port
 
     def left(self) -> list[Datagram]:
         found = [read(packet) for packet in self.backend.network_received()]
@@ -191,6 +204,21 @@ if sys.platform == "linux":
                     opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, own)
                 opened.sendto(payload, address)
                 return int(opened.getsockname()[1])
+
+        @contextmanager
+        def own_socket(self) -> Iterator[tuple[Send, int]]:
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as opened:
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self.backend.mark)
+                opened.bind(("", 0))
+                own_port = opened.getsockname()[1]
+
+                def send(payload: bytes, destination: str, port: int) -> None:
+                    mapped = destination if ":" in destination else f"::ffff:{destination}"
+                    opened.sendto(payload, (mapped, port))
+
+                with self.backend.exempt(own_port):
+                    yield send, own_port
 
         def left_packets(self, adapter: str) -> list[bytes]:
             number = str(next(self._markers)).encode()

@@ -14,7 +14,7 @@ from scapy.packet import Packet, Raw
 
 from wiresock_py.crypto.session import Session
 from wiresock_py.datapath import Classified, DatagramBuffer, Flow, FlowTable, Opened, classify, open_datagrams, seal
-from wiresock_py.filters.base import PacketBatch, PacketFlag, Verdict
+from wiresock_py.filters.base import MAX_PACKET, PacketBatch, PacketFlag, Verdict
 from wiresock_py.flow import FiveTuple, Route
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "wireguard-vectors.json"
@@ -168,9 +168,18 @@ def trimmed(plain: bytes) -> bytes:
 
 
 def open_all(
-    plaintexts: Iterable[bytes], flows: FlowTable, *, peer: Any = PEER, now: float = 1.0, segment: int | None = None
+    plaintexts: Iterable[bytes],
+    flows: FlowTable,
+    *,
+    peer: Any = PEER,
+    now: float = 1.0,
+    segment: int | None = None,
+    largest: int = MAX_PACKET,
 ) -> Opened:
-    """Open what a peer sealed out of *plaintexts*, each as a datagram of its own, or all in one buffer."""
+    """Open what a peer sealed out of *plaintexts*, each as a datagram of its own, or all in one buffer.
+
+    TCP is merged up to *largest* bytes.
+    """
     near, far = session_pair(peer)
     sealed = []
     for plain in plaintexts:
@@ -178,6 +187,7 @@ def open_all(
         far.seal_into(plain, buffer)
         sealed.append(buffer)
     opened = Opened()
+    opened.largest = largest
     if segment is None:
         for datagram in sealed:
             open_datagrams(datagram, 0, {1: near}, flows, now, opened)

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from wiresock_py.crypto.session import Session
 from wiresock_py.datapath.drops import PacketDrop
 from wiresock_py.datapath.flows import Flow
-from wiresock_py.filters.base import Buffer
+from wiresock_py.filters.base import MAX_PACKET, Buffer
 
 # One sendmsg with UDP_SEGMENT: the kernel's UDP_MAX_SEGMENTS before 5.x raised it, and the largest UDP payload in IPv4.
 MAX_RUN_SEGMENTS = 64
@@ -104,9 +104,11 @@ class DatagramBuffer:
 class Opened:
     """What :func:`wiresock_py.datapath.open.open_datagrams` took out of the datagrams it was given."""
 
-    __slots__ = ("control", "drops", "packets", "received", "slow")
+    __slots__ = ("control", "drops", "largest", "packets", "received", "slow")
 
     def __init__(self) -> None:
+        self.largest = MAX_PACKET
+        """Bytes up to which TCP is merged: ``Backend.largest_to_stack``. ``clear`` leaves it."""
         self.packets: list[list[Buffer]] = []
         """For ``Backend.send_to_stack``: complete, translated packets. Their views point into the caller's buffer."""
         self.control: list[bytes] = []

@@ -41,6 +41,7 @@ class TcpRun:
 
     __slots__ = (
         "_first",
+        "_grown",
         "_push",
         "_sums",
         "count",
@@ -64,8 +65,12 @@ class TcpRun:
         transport: int,
         header: int,
         sequence: int,
+        largest: int = MAX_PACKET,
     ) -> None:
-        """*segment* is the first one, whole; its TCP header is at *transport*, its payload at *header*."""
+        """*segment* is the first one, whole; its TCP header is at *transport*, its payload at *header*.
+
+        The packet grows up to *largest* bytes.
+        """
         self.flow = flow
         self._first = segment
         self.key = key
@@ -74,7 +79,8 @@ class TcpRun:
         self.transport = transport
         self.header = header
         self.count = 1
-        self.room = MAX_PACKET - len(segment)
+        self._grown = 0
+        self.room = max(0, largest - len(segment))
         self.size = size = len(segment) - header
         self.expected = -1 if size & 1 else (sequence + size) & 0xFFFFFFFF
         self._sums = 0
@@ -93,6 +99,7 @@ class TcpRun:
         self.count += count
         self.size = size
         self.room -= count * size
+        self._grown += count * size
         # After an odd number of bytes the next payload's sum would have to be shifted: rare enough to end the run.
         odd_or_full = size & 1 or self.count == MAX_PIECES
         self.expected = -1 if odd_or_full else (self.expected + count * size) & 0xFFFFFFFF
@@ -106,7 +113,7 @@ class TcpRun:
         if self.count == 1:
             rewrite(first, 0, transport, TCP, flow.in_wire, flow.in_address_delta, flow.in_delta)
         else:
-            grown = MAX_PACKET - self.room - total
+            grown = self._grown
             total += grown
             # Over a right segment the words of pseudo-header, header, checksum and payload add up to zero. All but the
             # payload's sum is known, so that is the negative of the rest.

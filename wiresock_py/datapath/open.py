@@ -155,6 +155,8 @@ class _Inbound:
             run = self._take(session, start, min(largest, end - start))
             number += 1
             if run is not None and vectorized.AVAILABLE and len(starts) - number >= _WORTH_CHAINS:
+                if run.takes(run.size) < vectorized.FEW:
+                    continue
                 if chains is None:
                     chains = Chains(self.view, self.step, starts, run)
                 number += chains.extend(run, number)
@@ -204,7 +206,7 @@ class _Inbound:
         if flow is None or flow.peer is not peer:
             self._take_single(session, start, size)
             return None
-        run = TcpRun(flow, key, signature, view[start : start + total], transport, header, sequence)
+        run = TcpRun(flow, key, signature, view[start : start + total], transport, header, sequence, self.out.largest)
         self.runs[key] = run
         self.out.packets.append(run.pieces)
         return run

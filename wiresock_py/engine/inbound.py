@@ -66,6 +66,7 @@ class Inbound:
             return
         now = clock()
         opened = self._opened
+        opened.largest = self._backend.largest_to_stack
         self.link.open(self._buffer[: received.size], received.segment_size, received.source, self._flows, opened, now)
         for session, packet in opened.slow:
             opened.packets += self._inspect(session.peer, packet, now)

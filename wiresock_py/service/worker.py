@@ -71,6 +71,7 @@ class Worker:
         for config in self._configs:
             link = Link(config, adapter_mtu(routes[0].adapter), self._backend.mark, lock)
             resources.callback(link.close)
+            resources.enter_context(self._backend.exempt(link.socket.port))
             self._links.append(link)
         self._stamps = {
             link: SentStamps(link.device.identity.public, link.peers, default_folder()) for link in self._links

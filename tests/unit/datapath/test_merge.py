@@ -41,13 +41,15 @@ def segment(
     return bytes(ends.ip(ends.server, ends.tunnel, **(ip or {})) / header / payload)
 
 
-def open_segments(ends: Ends, segments: list[bytes], ports: tuple[int, ...] = (40000,)) -> Opened:
+def open_segments(
+    ends: Ends, segments: list[bytes], ports: tuple[int, ...] = (40000,), largest: int = MAX_PACKET
+) -> Opened:
     """Open all segments from one buffer of equal datagrams, as generic receive offload brings them."""
     flows = FlowTable()
     for port in ports:
         tunnelled(flows, ends, TCP_, port=port)
     size = max(map(len, segments))
-    opened = open_all([plain.ljust(size, b"\0") for plain in segments], flows, segment=size)
+    opened = open_all([plain.ljust(size, b"\0") for plain in segments], flows, segment=size, largest=largest)
     assert not opened.drops
     assert not opened.slow
     assert sum(flow.packets_in for flow in flows) == len(segments)
@@ -108,6 +110,16 @@ def test_segments_of_several_flows_are_merged_beside_each_other(ends: Ends) -> N
     packets = merged(ends, segments, ports=(1, 2, 3))
     assert [packet.dport for packet in packets] == [1, 2, 3]
     assert payloads(packets) == [bytes([port]) * 40 for port in (1, 2, 3)]
+
+
+@BOTH
+def test_a_packet_grows_no_larger_than_the_stack_takes(ends: Ends) -> None:
+    segments = [segment(ends, 400 * number, bytes([number]) * 400) for number in range(40)]
+    header = len(segments[0]) - 400
+    packets = joined(open_segments(ends, segments, largest=header + 1199))
+    assert [len(packet) - header for packet in packets] == [800] * 20
+    assert payloads([assert_sound(packet) for packet in packets])[1] == bytes([2]) * 400 + bytes([3]) * 400
+    assert [len(packet) - header for packet in joined(open_segments(ends, segments, largest=100))] == [400] * 40
 
 
 DIFFERENT: dict[str, dict[str, Any]] = {
