@@ -1,32 +1,48 @@
-"""A system with the emulated driver and two adapters."""
+"""A system with the driver and two adapters."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support.drivers import DRIVERS, Driver, Plugged
 from wiresock_py.filters.ndisapi import Adapter, NdisApi
 from wiresock_py.filters.ndisapi.emulator import EmulatedAdapter, Emulator
 
 
-@pytest.fixture(params=[31, None], ids=["empty read fails", "empty read succeeds"])
-def emulator(request: pytest.FixtureRequest) -> Emulator:
-    """What the real driver answers to a read of an empty queue is not documented: both ways must work."""
-    return Emulator(pool_size=700, empty_read=request.param)
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
+    """For tests of behaviour that every driver shows."""
+    with DRIVERS[request.param]() as found:
+        yield found
 
 
 @pytest.fixture
-def ethernet(emulator: Emulator) -> EmulatedAdapter:
-    return emulator.add_adapter("Ethernet")
+def emulator(driver: Driver) -> Emulator:
+    """For tests that look into the emulator, or make it do what no driver can be told to do."""
+    if not isinstance(driver, Emulator):
+        pytest.skip("looks into the emulator")
+    return driver
 
 
 @pytest.fixture
-def wifi(emulator: Emulator, ethernet: EmulatedAdapter) -> EmulatedAdapter:
-    return emulator.add_adapter("Wi-Fi", medium=16)
+def ethernet(driver: Driver) -> Plugged:
+    return driver.add_adapter("Ethernet")
 
 
 @pytest.fixture
-def api(emulator: Emulator, ethernet: EmulatedAdapter) -> Iterator[NdisApi]:
-    with NdisApi(emulator.open()) as opened:
+def wifi(driver: Driver, ethernet: Plugged) -> Plugged:
+    return driver.add_adapter("Wi-Fi", medium=16)
+
+
+@pytest.fixture
+def emulated(emulator: Emulator, ethernet: EmulatedAdapter) -> EmulatedAdapter:
+    """The adapter "Ethernet", from the emulator's inside."""
+    return ethernet
+
+
+@pytest.fixture
+def api(driver: Driver, ethernet: Plugged) -> Iterator[NdisApi]:
+    with NdisApi(driver.open()) as opened:
         yield opened
 
 

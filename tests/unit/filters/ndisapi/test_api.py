@@ -6,6 +6,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
+from tests.support.drivers import POOL_SIZE, Driver, Plugged
 from wiresock_py.errors import BackendError
 from wiresock_py.filters.ndisapi import (
     NO_EVENT,
@@ -100,26 +101,26 @@ def test_every_request_has_its_call() -> None:
 
 @pytest.mark.parametrize("code", Ioctl, ids=lambda code: code.name)
 def test_a_request_reaches_the_driver_and_is_answered(
-    emulator: Emulator, ethernet: EmulatedAdapter, api: NdisApi, adapter: Adapter, code: Ioctl
+    driver: Driver, ethernet: Plugged, api: NdisApi, adapter: Adapter, code: Ioctl
 ) -> None:
-    ethernet.oids[1] = bytes(4)
-    emulator.issued.clear()
+    api.set_oid(adapter, 1, bytes(4))
+    before = driver.issued[code]
     if code in UNANSWERED:
         with pytest.raises(DeviceError, match="error 1"):
             CALLS[code](api, adapter)
     else:
         CALLS[code](api, adapter)
-    assert emulator.issued[code] == 1
+    assert driver.issued[code] == before + 1
 
 
 @pytest.mark.parametrize(
     "code", [code for code in Ioctl if code not in (Ioctl.READ_PACKET, Ioctl.READ_PACKETS)], ids=lambda code: code.name
 )
 def test_a_refused_request_raises_with_its_name_and_error(
-    emulator: Emulator, ethernet: EmulatedAdapter, api: NdisApi, adapter: Adapter, code: Ioctl
+    driver: Driver, ethernet: Plugged, api: NdisApi, adapter: Adapter, code: Ioctl
 ) -> None:
-    ethernet.oids[1] = bytes(4)
-    emulator.fail(code, 1450)
+    api.set_oid(adapter, 1, bytes(4))
+    driver.fail(code, 1450)
     if code == Ioctl.READ_PACKETS_UNSORTED:
         assert api.read_unsorted(BLOCK) == 0  # as for an empty queue: the device still answers
         return
@@ -167,7 +168,7 @@ def test_a_closed_handle_says_so(api: NdisApi) -> None:
 # Adapters.
 
 
-def test_adapters_are_listed_as_they_are(api: NdisApi, ethernet: EmulatedAdapter, wifi: EmulatedAdapter) -> None:
+def test_adapters_are_listed_as_they_are(api: NdisApi, ethernet: Plugged, wifi: Plugged) -> None:
     found = api.adapters()
     assert [(a.handle, a.name, a.mac, a.mtu, a.medium) for a in found] == [
         (a.handle, a.name, a.mac, a.mtu, a.medium) for a in (ethernet, wifi)
@@ -175,21 +176,21 @@ def test_adapters_are_listed_as_they_are(api: NdisApi, ethernet: EmulatedAdapter
     assert [api.friendly_name(a) for a in found] == ["Ethernet", "Wi-Fi"]
 
 
-def test_an_adapter_is_found_by_each_of_its_names(api: NdisApi, wifi: EmulatedAdapter) -> None:
+def test_an_adapter_is_found_by_each_of_its_names(api: NdisApi, wifi: Plugged) -> None:
     found = api.find("wi-fi")
     assert found.name == wifi.name
     assert api.find(wifi.name.lower()) == api.find(found.guid.lower()) == found
 
 
-def test_an_unknown_adapter_is_an_error_that_lists_the_known_ones(api: NdisApi, wifi: EmulatedAdapter) -> None:
+def test_an_unknown_adapter_is_an_error_that_lists_the_known_ones(api: NdisApi, wifi: Plugged) -> None:
     with pytest.raises(BackendError, match="no adapter 'eth0'") as caught:
         api.find("eth0")
     assert caught.value.remedy == "use one of: Ethernet, Wi-Fi"
 
 
-def test_no_more_adapters_than_the_list_holds(api: NdisApi, emulator: Emulator) -> None:
+def test_no_more_adapters_than_the_list_holds(api: NdisApi, driver: Driver) -> None:
     for i in range(40):
-        emulator.add_adapter(f"Ethernet {i}")
+        driver.add_adapter(f"Ethernet {i}")
     assert len(api.adapters()) == 32
 
 
@@ -217,22 +218,22 @@ def test_an_empty_queue_is_no_error(api: NdisApi, adapter: Adapter) -> None:
 
 
 def test_restoring_undoes_what_a_killed_run_left(
-    emulator: Emulator, api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter
+    driver: Driver, api: NdisApi, adapter: Adapter, emulated: EmulatedAdapter
 ) -> None:
-    with NdisApi(emulator.open()) as killed:
+    with NdisApi(driver.open()) as killed:
         killed.set_mode(adapter, AdapterMode.TUNNEL)
         killed.set_filters([RULE, OTHER])
         killed.set_packet_event(adapter, killed.create_event())
-    ethernet.stack_sends(frame(1))
+    emulated.stack_sends(frame(1))
     assert api.restore() == ["removed 2 static filters", f"switched adapter {adapter.name} from mode 0x3 to 0"]
-    assert (api.mode(adapter), api.queue_size(adapter), api.filter_count(), ethernet.event) == (0, 0, 0, 0)
+    assert (api.mode(adapter), api.queue_size(adapter), api.filter_count(), emulated.event) == (0, 0, 0, 0)
     assert api.restore() == []
 
 
 # Events.
 
 
-def test_queued_packets_set_the_event(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+def test_queued_packets_set_the_event(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:
     with api.event() as event:
         api.set_packet_event(adapter, event)
         api.set_mode(adapter, AdapterMode.TUNNEL)
@@ -246,11 +247,11 @@ def test_queued_packets_set_the_event(api: NdisApi, adapter: Adapter, ethernet: 
         assert api.wait([event], 0) == -1
 
 
-def test_changes_of_the_adapter_list_set_their_event(api: NdisApi, emulator: Emulator) -> None:
+def test_changes_of_the_adapter_list_set_their_event(api: NdisApi, driver: Driver) -> None:
     with api.event() as event, api.event() as other:
         api.set_list_change_event(event)
-        plugged = emulator.add_adapter("new")
-        for change in (emulator.reattach_adapter, emulator.remove_adapter):
+        plugged = driver.add_adapter("new")
+        for change in (driver.reattach_adapter, driver.remove_adapter):
             assert api.wait([other, event], 0) == 1
             api.reset_event(event)
             change(plugged)
@@ -278,9 +279,7 @@ def test_an_unknown_event_is_refused(api: NdisApi, adapter: Adapter) -> None:
 # Packets.
 
 
-def test_a_single_packet_is_read_with_everything_it_has(
-    api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter
-) -> None:
+def test_a_single_packet_is_read_with_everything_it_has(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:
     api.set_filters([RULE, StaticFilter(Action.REDIRECT)])
     api.set_mode(adapter, AdapterMode.RECV_TUNNEL)
     ethernet.network_sends(frame(7), vlan=0x8001)
@@ -292,9 +291,9 @@ def test_a_single_packet_is_read_with_everything_it_has(
 
 
 def test_an_impossible_length_is_an_error_and_not_a_crash(
-    api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter
+    api: NdisApi, adapter: Adapter, emulated: EmulatedAdapter
 ) -> None:
-    ethernet.queue(INTERMEDIATE_BUFFER(m_dwDeviceFlags=1, m_Length=9014))
+    emulated.queue(INTERMEDIATE_BUFFER(m_dwDeviceFlags=1, m_Length=9014))
     with pytest.raises(BackendError, match="the driver gave a frame of 9014 bytes") as caught:
         api.read_packet(adapter)
     assert "standard build" in caught.value.remedy
@@ -302,7 +301,7 @@ def test_an_impossible_length_is_an_error_and_not_a_crash(
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5])
 def test_a_batch_is_read_in_order_and_sent_both_ways(
-    api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter, count: int
+    api: NdisApi, adapter: Adapter, ethernet: Plugged, count: int
 ) -> None:
     api.set_mode(adapter, AdapterMode.TUNNEL)
     for i in range(count):
@@ -322,7 +321,7 @@ def test_a_batch_is_read_in_order_and_sent_both_ways(
 
 
 def test_an_unsorted_batch_covers_all_adapters_and_can_change_them(
-    api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter, wifi: EmulatedAdapter
+    api: NdisApi, adapter: Adapter, ethernet: Plugged, wifi: Plugged
 ) -> None:
     for one in api.adapters():
         api.set_mode(one, AdapterMode.TUNNEL)
@@ -338,17 +337,17 @@ def test_an_unsorted_batch_covers_all_adapters_and_can_change_them(
     assert ethernet.network_received() == []
 
 
-def test_an_empty_batch_is_no_request(api: NdisApi, emulator: Emulator, adapter: Adapter) -> None:
-    emulator.issued.clear()
+def test_an_empty_batch_is_no_request(api: NdisApi, driver: Driver, adapter: Adapter) -> None:
+    before = dict(driver.issued)
     block = PacketBlock(2)
     api.send_packets_to_adapter(adapter, block)
     api.send_packets_to_stack(adapter, block, [])
     assert api.send_unsorted_to_adapters(block) == api.send_unsorted_to_stack(block, []) == 0
-    assert not emulator.issued
+    assert dict(driver.issued) == before
 
 
 def test_an_unsorted_send_counts_what_the_driver_took(
-    api: NdisApi, emulator: Emulator, adapter: Adapter, ethernet: EmulatedAdapter
+    api: NdisApi, emulator: Emulator, adapter: Adapter, ethernet: Plugged
 ) -> None:
     block = PacketBlock(3)
     for handle in (adapter.handle, 0xDEAD, adapter.handle):
@@ -359,9 +358,9 @@ def test_an_unsorted_send_counts_what_the_driver_took(
 
 
 def test_a_full_pool_loses_packets_and_counts_them(
-    api: NdisApi, emulator: Emulator, adapter: Adapter, ethernet: EmulatedAdapter
+    api: NdisApi, emulator: Emulator, adapter: Adapter, ethernet: Plugged
 ) -> None:
-    assert api.pool_size() == 700
+    assert api.pool_size() == POOL_SIZE
     api.set_mode(adapter, AdapterMode.TUNNEL)
     for i in range(705):
         ethernet.stack_sends(frame(i))
@@ -392,7 +391,7 @@ def test_a_table_is_replaced_and_changed_step_by_step(api: NdisApi) -> None:
         api.insert_filter(1, first)
 
 
-def test_filters_count_and_start_again(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+def test_filters_count_and_start_again(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:
     api.set_filters([RULE, StaticFilter(Action.PASS)])
     api.set_mode(adapter, AdapterMode.TUNNEL)
     ethernet.stack_sends(frame(1))
@@ -444,9 +443,9 @@ def test_an_oid_that_does_not_fit_or_is_not_known_is_an_error(api: NdisApi, adap
         api.query_oid(adapter, 8, 4)
 
 
-def test_ras_links_are_read(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+def test_ras_links_are_read(api: NdisApi, adapter: Adapter, emulated: EmulatedAdapter) -> None:
     assert api.ras_links(adapter) == []
-    ethernet.ras_links.append(RAS_LINK_INFO(LinkSpeed=10, MaximumTotalSize=1492))
+    emulated.ras_links.append(RAS_LINK_INFO(LinkSpeed=10, MaximumTotalSize=1492))
     (link,) = api.ras_links(adapter)
     assert (link.speed, link.mtu) == (1000, 1492)
 

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from tests.support.drivers import Driver, Plugged
 from wiresock_py.errors import BackendError
 from wiresock_py.filters.ndisapi import (
     Adapter,
@@ -21,11 +22,12 @@ from wiresock_py.filters.ndisapi.raw.structures import INTERMEDIATE_BUFFER
 FRAME = bytes(12) + b"\x88\xb5" + bytes(46)
 
 
-def restored(api: NdisApi, plugged: EmulatedAdapter) -> bool:
-    return not (plugged.mode or plugged.event or plugged.entries)
+def restored(api: NdisApi, plugged: Plugged) -> bool:
+    found = api.find(plugged.name)
+    return not (api.mode(found) or api.queue_size(found))
 
 
-def test_packets_are_iterated_over_and_sent_on(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+def test_packets_are_iterated_over_and_sent_on(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:
     with api.capture(adapter, capacity=4) as packets:
         for i in range(10):
             ethernet.stack_sends(FRAME + bytes((i,)))
@@ -39,7 +41,7 @@ def test_packets_are_iterated_over_and_sent_on(api: NdisApi, adapter: Adapter, e
     assert restored(api, ethernet)
 
 
-def test_a_packet_that_is_not_sent_is_dropped(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+def test_a_packet_that_is_not_sent_is_dropped(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:
     with api.capture(adapter) as packets:
         ethernet.stack_sends(FRAME)
         assert isinstance(packets.receive(0), Packet)
@@ -51,7 +53,7 @@ def test_nothing_within_the_timeout_is_none(api: NdisApi, adapter: Adapter) -> N
         assert packets.receive(0) is None
 
 
-def test_only_the_wanted_direction_is_captured(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+def test_only_the_wanted_direction_is_captured(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:
     with api.capture(adapter, mode=AdapterMode.SENT_TUNNEL) as packets:
         ethernet.network_sends(FRAME)
         ethernet.stack_sends(FRAME)
@@ -63,7 +65,7 @@ def test_only_the_wanted_direction_is_captured(api: NdisApi, adapter: Adapter, e
 
 
 def test_several_adapters_are_captured_at_once_each_with_its_own(
-    api: NdisApi, ethernet: EmulatedAdapter, wifi: EmulatedAdapter
+    api: NdisApi, ethernet: Plugged, wifi: Plugged
 ) -> None:
     with api.capture(*api.adapters()) as packets:
         wifi.stack_sends(FRAME)
@@ -77,7 +79,7 @@ def test_several_adapters_are_captured_at_once_each_with_its_own(
     assert restored(api, wifi)
 
 
-def test_a_packet_wakes_whoever_waits(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+def test_a_packet_wakes_whoever_waits(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:
     with api.capture(adapter) as packets:
         threading.Timer(0.01, ethernet.stack_sends, [FRAME]).start()
         assert packets.receive(30) is not None
@@ -89,7 +91,7 @@ def test_stop_wakes_whoever_waits(api: NdisApi, adapter: Adapter) -> None:
         assert list(packets) == []
 
 
-def test_stop_ends_the_reading_though_packets_wait(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+def test_stop_ends_the_reading_though_packets_wait(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:
     with api.capture(adapter) as packets:
         for _ in range(10):
             ethernet.stack_sends(FRAME)
@@ -100,12 +102,12 @@ def test_stop_ends_the_reading_though_packets_wait(api: NdisApi, adapter: Adapte
 
 
 def test_an_adapter_is_looked_after_while_another_keeps_us_busy(
-    api: NdisApi, ethernet: EmulatedAdapter, wifi: EmulatedAdapter, monkeypatch: pytest.MonkeyPatch
+    api: NdisApi, emulated: EmulatedAdapter, wifi: EmulatedAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capture, "HEARTBEAT", 0.0)
     with api.capture(*api.adapters(), capacity=1) as packets:
         wifi.mode = 0
-        ethernet.stack_sends(FRAME)
+        emulated.stack_sends(FRAME)
         assert packets.receive(0) is not None
         assert wifi.mode == AdapterMode.TUNNEL
 
@@ -120,7 +122,7 @@ def test_reading_outside_the_block_is_refused(api: NdisApi, adapter: Adapter) ->
         next(iter(api.capture(adapter)))
 
 
-def test_a_capture_opens_again(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+def test_a_capture_opens_again(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:
     packets = api.capture(adapter)
     for _ in range(2):
         with packets:
@@ -139,7 +141,7 @@ def test_closing_a_capture_of_a_closed_handle_leaves_no_event(emulator: Emulator
     assert len(emulator.events) == 0
 
 
-def test_an_exception_restores_the_adapter(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+def test_an_exception_restores_the_adapter(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:
     def captured_and_failed() -> None:
         with api.capture(adapter):
             ethernet.stack_sends(FRAME)
@@ -157,9 +159,7 @@ def test_no_event_is_left_behind(api: NdisApi, emulator: Emulator, adapter: Adap
     assert len(emulator.events) == 0
 
 
-def test_what_an_earlier_run_left_in_the_queue_is_not_shown(
-    api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter
-) -> None:
+def test_what_an_earlier_run_left_in_the_queue_is_not_shown(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:
     api.set_mode(adapter, AdapterMode.TUNNEL)
     ethernet.stack_sends(FRAME)
     with api.capture(adapter) as packets:
@@ -168,7 +168,7 @@ def test_what_an_earlier_run_left_in_the_queue_is_not_shown(
 
 @pytest.mark.parametrize("code", [Ioctl.FLUSH_ADAPTER_QUEUE, Ioctl.SET_EVENT, Ioctl.SET_ADAPTER_MODE])
 def test_a_capture_that_cannot_open_restores_what_it_had_begun(
-    api: NdisApi, emulator: Emulator, ethernet: EmulatedAdapter, wifi: EmulatedAdapter, code: Ioctl
+    api: NdisApi, emulator: Emulator, ethernet: Plugged, wifi: Plugged, code: Ioctl
 ) -> None:
     adapters = api.adapters()
     emulator.fail(code, 31)
@@ -180,7 +180,7 @@ def test_a_capture_that_cannot_open_restores_what_it_had_begun(
 
 
 def test_an_adapter_that_stays_captured_is_an_error(
-    api: NdisApi, emulator: Emulator, adapter: Adapter, ethernet: EmulatedAdapter
+    api: NdisApi, emulator: Emulator, adapter: Adapter, ethernet: Plugged
 ) -> None:
     packets = api.capture(adapter)
     packets.open()
@@ -191,10 +191,10 @@ def test_an_adapter_that_stays_captured_is_an_error(
 
 
 def test_a_removed_adapter_ends_the_reading_with_a_remedy(
-    api: NdisApi, emulator: Emulator, adapter: Adapter, ethernet: EmulatedAdapter
+    api: NdisApi, emulator: Emulator, adapter: Adapter, emulated: EmulatedAdapter
 ) -> None:
     with api.capture(adapter) as packets:
-        emulator.remove_adapter(ethernet)
+        emulator.remove_adapter(emulated)
         with pytest.raises(BackendError, match=r"the adapter .* was removed") as caught:
             packets.receive(0)
         assert "plug it in" in caught.value.remedy
@@ -202,10 +202,10 @@ def test_a_removed_adapter_ends_the_reading_with_a_remedy(
 
 
 def test_an_adapter_under_a_new_handle_is_captured_again(
-    api: NdisApi, emulator: Emulator, adapter: Adapter, ethernet: EmulatedAdapter
+    api: NdisApi, driver: Driver, adapter: Adapter, ethernet: Plugged
 ) -> None:
     with api.capture(adapter) as packets:
-        emulator.reattach_adapter(ethernet)
+        driver.reattach_adapter(ethernet)
         assert packets.receive(0) is None
         assert packets.adapters[0].handle == ethernet.handle != adapter.handle
         ethernet.stack_sends(FRAME)
@@ -218,10 +218,10 @@ def test_an_adapter_under_a_new_handle_is_captured_again(
 
 
 def test_a_handle_that_became_another_adapters_is_not_captured(
-    api: NdisApi, emulator: Emulator, adapter: Adapter, ethernet: EmulatedAdapter
+    api: NdisApi, emulator: Emulator, adapter: Adapter, emulated: EmulatedAdapter
 ) -> None:
     with api.capture(adapter) as packets:
-        emulator.remove_adapter(ethernet)
+        emulator.remove_adapter(emulated)
         other = emulator.add_adapter("other", "\\DEVICE\\{OTHER}", handle=adapter.handle)
         with pytest.raises(BackendError, match="was removed"):
             packets.receive(0)
@@ -229,33 +229,31 @@ def test_a_handle_that_became_another_adapters_is_not_captured(
 
 
 def test_a_mode_that_was_lost_without_a_word_is_set_again(
-    api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter, monkeypatch: pytest.MonkeyPatch
+    api: NdisApi, adapter: Adapter, emulated: EmulatedAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capture, "HEARTBEAT", 0.0)
     with api.capture(adapter) as packets:
-        ethernet.mode = ethernet.event = 0
+        emulated.mode = emulated.event = 0
         assert packets.receive(0) is None
-        assert ethernet.mode == AdapterMode.TUNNEL
-        assert ethernet.event
+        assert emulated.mode == AdapterMode.TUNNEL
+        assert emulated.event
 
 
-def test_a_read_that_fails_though_the_adapter_is_there_raises(
-    api: NdisApi, emulator: Emulator, adapter: Adapter
-) -> None:
+def test_a_read_that_fails_though_the_adapter_is_there_raises(api: NdisApi, driver: Driver, adapter: Adapter) -> None:
     with api.capture(adapter) as packets:
-        emulator.fail(Ioctl.READ_PACKETS, 31)
-        emulator.fail(Ioctl.ADAPTER_QUEUE_SIZE, 31)
+        driver.fail(Ioctl.READ_PACKETS, 31)
+        driver.fail(Ioctl.ADAPTER_QUEUE_SIZE, 31)
         with pytest.raises(DeviceError, match="ADAPTER_QUEUE_SIZE failed"):
             packets.receive(0)
 
 
 @pytest.mark.parametrize("length", [0, 13, 1515, 9014, 2**32 - 1])
 def test_a_frame_of_impossible_length_is_a_counted_drop(
-    api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter, length: int
+    api: NdisApi, adapter: Adapter, emulated: EmulatedAdapter, length: int
 ) -> None:
     with api.capture(adapter) as packets:
-        ethernet.queue(INTERMEDIATE_BUFFER(m_dwDeviceFlags=1, m_Length=length))
-        ethernet.stack_sends(FRAME)
+        emulated.queue(INTERMEDIATE_BUFFER(m_dwDeviceFlags=1, m_Length=length))
+        emulated.stack_sends(FRAME)
         packet = packets.receive(0)
         assert packet is not None
         assert packet.frame == FRAME
@@ -273,7 +271,7 @@ def test_a_frame_of_impossible_length_is_a_counted_drop(
     ],
     ids=["VLAN", "ARP", "cut off", "802.3", "largest"],
 )
-def test_any_frame_goes_on_unchanged(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter, frame: bytes) -> None:
+def test_any_frame_goes_on_unchanged(api: NdisApi, adapter: Adapter, ethernet: Plugged, frame: bytes) -> None:
     with api.capture(adapter) as packets:
         ethernet.stack_sends(frame)
         packet = packets.receive(0)

@@ -2,16 +2,16 @@
 
 import pytest
 
+from tests.support.drivers import Plugged
 from wiresock_py.errors import BackendError
 from wiresock_py.filters.ndisapi import Adapter, Direction, NdisApi
-from wiresock_py.filters.ndisapi.emulator import EmulatedAdapter
 
 FRAME = bytes(range(60))
 
 
 @pytest.mark.parametrize("direction", [Direction.SEND, Direction.RECEIVE])
 def test_a_packet_goes_on_in_its_direction_and_back_against_it(
-    api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter, direction: Direction
+    api: NdisApi, adapter: Adapter, ethernet: Plugged, direction: Direction
 ) -> None:
     packet = api.new_packet(adapter, FRAME, direction)
     packet.send()
@@ -22,7 +22,7 @@ def test_a_packet_goes_on_in_its_direction_and_back_against_it(
     assert (ahead, behind) == (([], [FRAME]) if direction == Direction.SEND else ([FRAME], []))
 
 
-def test_a_frame_is_changed_in_place_or_replaced(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+def test_a_frame_is_changed_in_place_or_replaced(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:
     packet = api.new_packet(adapter, FRAME)
     packet.frame[0] = 0xEE
     packet.send()
@@ -40,9 +40,7 @@ def test_a_jumbo_frame_is_refused_and_the_packet_stays_as_it_was(api: NdisApi, a
     assert packet.frame == FRAME
 
 
-def test_a_packet_moves_to_another_adapter(
-    api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter, wifi: EmulatedAdapter
-) -> None:
+def test_a_packet_moves_to_another_adapter(api: NdisApi, adapter: Adapter, ethernet: Plugged, wifi: Plugged) -> None:
     packet = api.new_packet(adapter, FRAME)
     packet.adapter = api.find("Wi-Fi").handle
     packet.send()

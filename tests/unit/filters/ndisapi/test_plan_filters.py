@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.drivers import Plugged
 from wiresock_py.filters.base import CapturePlan, Network
 from wiresock_py.filters.ndisapi import Action, Adapter, AdapterMode, Direction, NdisApi
-from wiresock_py.filters.ndisapi.emulator import EmulatedAdapter
 from wiresock_py.filters.ndisapi.emulator.filter_table import FilterTable
 from wiresock_py.filters.ndisapi.plan_filters import bypass_filter, plan_filters
 from wiresock_py.filters.ndisapi.static_filters import pack
@@ -109,7 +109,7 @@ def test_a_flow_without_ports_is_bypassed_by_its_addresses() -> None:
     assert (rule.protocol, rule.source_ports, rule.icmp_types) == (1, None, None)
 
 
-def test_the_driver_holds_a_plan_as_it_is(api: NdisApi, adapter: Adapter, ethernet: EmulatedAdapter) -> None:
+def test_the_driver_holds_a_plan_as_it_is(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:
     table = plan_filters(CapturePlan((IPv4Network("10.0.0.0/8"),), dns=True))
     api.set_filters(table)
     assert api.filters() == table
