@@ -6,9 +6,7 @@ UDP socket whose datagrams travel through the tunnel.
 
 import itertools
 import os
-import shutil
 import socket
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from scapy.packet import Raw
 from tests.interop.end import End, Host, Place, Setup
 from wiresock_py.crypto import PresharedKey, PublicKey
 from wiresock_py.lab import KeyPair, LabError, PeerState, WireGuard
-from wiresock_py.lab.wireguard import program, version
+from wiresock_py.lab.builds import program, version
 
 ECHO = 7
 MTU = 1420
@@ -40,40 +38,15 @@ class Program:
 
 def find_programs(cache: Path) -> tuple[list[Program], dict[str, str]]:
     """The programs, built into *cache* where need be, and why others cannot be had here."""
-    os.environ["WG_SUDO"] = "true"  # or BoringTun gives up its rights to whoever logged in, which may be nobody
-    ways: dict[str, Callable[[], tuple[str, Path]]] = {
-        "wireguard-go (Debian)": lambda: (version(found := program("debian", cache)), found),
-        "wireguard-go (head)": lambda: (_module_version(found := program("head", cache)), found),
-        "BoringTun": lambda: (version(found := _build_boringtun(cache)), found),
-    }
+    kinds = {"wireguard-go (Debian)": "debian", "wireguard-go (head)": "head", "BoringTun": "boringtun"}
     programs, missing = [], {}
-    for name, way in ways.items():
+    for name, kind in kinds.items():
         try:
-            programs.append(Program(name, *way()))
+            found = program(kind, cache)
+            programs.append(Program(name, version(found), found))
         except LabError as error:
             missing[name] = f"{error}; {error.remedy}" if error.remedy else str(error)
     return programs, missing
-
-
-def _module_version(executable: Path) -> str:
-    """The module version that the Go toolchain wrote into its product: between two words no other text has."""
-    _, _, rest = executable.read_bytes().partition(b"mod\tgolang.zx2c4.com/wireguard\t")
-    return "wireguard-go " + rest.split(b"\t", 1)[0].decode() if rest else version(executable)
-
-
-def _build_boringtun(cache: Path) -> Path:
-    root = cache / "boringtun"
-    built = root / "bin" / "boringtun-cli"
-    if built.exists():
-        return built
-    cargo = shutil.which("cargo") or shutil.which("cargo", path=str(Path.home() / ".cargo" / "bin"))
-    if cargo is None:
-        raise LabError("no Rust toolchain to build BoringTun with", "put cargo on PATH (rustup.rs)")
-    command = [cargo, "install", "--locked", "--root", str(root), "boringtun-cli"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-    if done.returncode or not built.exists():
-        raise LabError(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}")
-    return built
 
 
 class Instance:

@@ -27,7 +27,7 @@ from typing import Any, Self
 
 import platformdirs
 
-from wiresock_py.lab import topology, wireguard
+from wiresock_py.lab import builds, topology, wireguard
 from wiresock_py.lab.apps import App, install, script
 from wiresock_py.lab.capture import Capture
 from wiresock_py.lab.core_server import CoreServer
@@ -45,7 +45,7 @@ class Lab:
     """The namespaces ``client``, ``isp``, ``server`` and ``internet``, their links and services.
 
     *impairment* makes the access link an impaired one (programs/link.py has the words); None is a plain veth cable.
-    *cache* is where wireguard-go's newest commit is built.
+    *cache* is where WireGuards that are not packaged are built.
     """
 
     def __init__(
@@ -106,18 +106,18 @@ class Lab:
     # -- what runs in it -----------------------------------------------------------------------------------------------
 
     def start_server(self, kind: str = "debian") -> wireguard.Server:
-        """A wireguard-go in ``server``: "debian", "head" or a path. A second one gets the next port."""
+        """A WireGuard of builds.py (or a path) in ``server``. A second one gets the next port."""
         number = next(self._numbers)
-        executable = wireguard.program(kind, self._cache)
+        executable = builds.program(kind, self._cache)
         server = wireguard.Server(self.server, executable, self._interface(number), self._log("server", number))
         self._parts.callback(server.stop)
         server.start()
         return server
 
     def start_wireguard_client(self, kind: str, settings: str, *addresses: str) -> wireguard.WireGuard:
-        """A wireguard-go as client, on a TUN device in ``client``; the routes are the caller's business."""
+        """The same as client, on a TUN device in ``client``; the routes are the caller's business."""
         number = next(self._numbers)
-        executable = wireguard.program(kind, self._cache)
+        executable = builds.program(kind, self._cache)
         client = wireguard.WireGuard(self.client, executable, self._interface(number), self._log("peer", number))
         self._parts.callback(client.stop)
         client.start(settings, *addresses)

