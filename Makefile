@@ -43,7 +43,7 @@ mutation: ## change each constant of the WireGuard core in turn: does a test of 
 
 bench: ## iperf3 through the tunnel, beside wireguard-go and the plain link
 	@.ci/install bench
-	$(BIN)/python benchmarks/iperf.py
+	$(BIN)/python -m benchmarks tunnel
 
 clean-lab: ## remove namespaces and processes that a killed run left behind
 	@.ci/install demo

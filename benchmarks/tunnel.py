@@ -1,0 +1,40 @@
+"""Section "tunnel": the clients in turns at one server, each with iperf3 and with round trips, all within one lab.
+
+Whatever else the machine does falls on all clients alike: in each round every client has its turn, and each round
+begins with another one. What counts are medians, and ratios between clients.
+"""
+
+from collections.abc import Iterator
+
+from benchmarks import clients, iperf, latency
+from benchmarks.clients import CACHE, Running, client_of
+from benchmarks.results import Run
+from wiresock_py.lab import Lab
+
+SECTION = "tunnel"
+CASES = (*iperf.CASES, *latency.CASES)
+TITLES = {case.name: case.title for case in iperf.CASES.values()} | latency.TITLES
+
+
+def turns(names: list[str], rounds: int) -> Iterator[str]:
+    """The clients in the order of their turns; each round begins one further on."""
+    for number in range(rounds):
+        first = number % len(names)
+        yield from names[first:] + names[:first]
+
+
+def measure(names: list[str], cases: list[str], rounds: int, seconds: float) -> Iterator[Run]:
+    """All runs of the clients *names*, *seconds* for each case."""
+    with Lab(cache=CACHE) as lab:
+        server = lab.start_server(clients.SERVER)
+        serving = Running(lambda: [server.wireguard.pid])
+        peers = {name: server.add_peer(number=number) for number, name in enumerate(names, 2)}
+        for name in turns(names, rounds):
+            with client_of(name, lab, server, peers[name]) as running:
+                for case in cases:
+                    if case in latency.CASES:
+                        figures = latency.measure(lab, case, seconds)
+                    else:
+                        figures = iperf.measure(lab.client, iperf.CASES[case], seconds, running, serving)
+                    yield Run(SECTION, name, case, figures)
+                yield Run(SECTION, name, "memory", {"peak": running.memory() / (1 << 20)})
