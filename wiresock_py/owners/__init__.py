@@ -6,8 +6,9 @@ from wiresock_py.owners.base import Owners
 
 if sys.platform == "linux":
     from wiresock_py.owners.linux import LinuxOwners as SocketOwners
+elif sys.platform == "win32":
+    from wiresock_py.owners.windows import WindowsOwners as SocketOwners
 else:
-    # Windows gets its own look-up (extended TCP and UDP tables, service tags) in owners/windows.py.
     from wiresock_py.owners.portable import PortableOwners as SocketOwners
 
 __all__ = ["Owners", "SocketOwners"]

@@ -33,7 +33,7 @@ def process_facts(pid: int) -> App | None:
         started = process.create_time()
         try:
             path = process.exe()
-        except psutil.AccessDenied:
+        except (psutil.AccessDenied, OSError):  # OSError: Wine does not tell
             path = ""
         return App(pid, started, path) if process.is_running() else None
     except psutil.Error:

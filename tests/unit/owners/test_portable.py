@@ -1,5 +1,6 @@
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,12 +161,13 @@ def test_connections_are_listed_with_their_owners() -> None:
 def test_the_real_table_knows_this_process() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
+        sock.sendto(b"to itself", sock.getsockname())  # Wine names the owner only after this
         key = FiveTuple(UDP, socket.inet_aton("127.0.0.1"), sock.getsockname()[1], THERE, 53)
         (found,) = PortableOwners().find([key])
     assert found is not None
     assert found.pid == os.getpid()
     assert found == process_facts(os.getpid())
-    assert Path(found.path).is_absolute()
+    assert sys.platform == "win32" or Path(found.path).is_absolute()  # Windows is asked in test_processes.py
 
 
 def test_facts_of_a_pid_nobody_has_are_none() -> None:
