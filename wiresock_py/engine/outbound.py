@@ -35,7 +35,7 @@ from wiresock_py.engine.links import Link
 from wiresock_py.errors import NetworkError
 from wiresock_py.filters import MAX_PACKET, Backend, PacketBatch, PacketFlag, Verdict
 from wiresock_py.flow import SYSTEM, App, Route
-from wiresock_py.network import adapter_mtu
+from wiresock_py.network import adapter_mtu_by_index
 from wiresock_py.owners import Owners
 
 RECEIVE_TIMEOUT = 0.5
@@ -301,8 +301,8 @@ class Outbound:
 def _mtu(adapter: int) -> int:
     """The adapter's MTU; one that every link can carry if it has gone meanwhile."""
     try:
-        return adapter_mtu(socket.if_indextoname(adapter))
-    except (OSError, NetworkError):
+        return adapter_mtu_by_index(adapter)
+    except NetworkError:
         return IPV6_MINIMUM_MTU
 
 

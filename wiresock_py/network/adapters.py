@@ -13,6 +13,9 @@ from wiresock_py.network.routes import DefaultRoute, default_routes
 
 if sys.platform == "linux":
     import fcntl
+elif sys.platform == "win32":
+    from wiresock_py.network.windows import adapters as windows_adapters
+    from wiresock_py.network.windows import routes as windows_routes
 
 # Addresses of a root name server, far from every host. Asking for the way there sends nothing.
 _ELSEWHERE = {socket.AF_INET: "198.41.0.4", socket.AF_INET6: "2001:503:ba3e::2:30"}
@@ -34,11 +37,14 @@ class LocalAddress:
 def default_adapters(family: socket.AddressFamily | None = None) -> tuple[DefaultRoute, ...]:
     """The default routes (of one family, or IPv4's before IPv6's), the preferred one first. Empty if there is none.
 
-    On Linux every default route of the main table over a link that is up; elsewhere the one the host would use now.
+    Every default route (on Linux of the main table) over a link that is up; on other systems than Linux and Windows the
+    one the host would use now.
     """
     families = [socket.AF_INET, socket.AF_INET6] if family is None else [family]
     if sys.platform == "linux":
         return tuple(route for wanted in families for route in default_routes(wanted))
+    if sys.platform == "win32":
+        return tuple(route for wanted in families for route in windows_routes.default_routes(wanted))
     return tuple(route for wanted in families if (route := _route_in_use(wanted)) is not None)
 
 
@@ -88,6 +94,19 @@ def adapter_mtu(name: str) -> int:
     if name not in statistics:
         raise _no_adapter(name)
     return statistics[name].mtu
+
+
+def adapter_mtu_by_index(index: int) -> int:
+    """As ``adapter_mtu``, for an interface index."""
+    if sys.platform == "win32":  # where the names that the socket module knows are not those people know
+        for adapter in windows_adapters.adapters():
+            if index in (adapter.index, adapter.ipv6_index):
+                return adapter.mtu
+        raise _no_adapter(f"number {index}")
+    try:
+        return adapter_mtu(socket.if_indextoname(index))
+    except OSError:
+        raise _no_adapter(f"number {index}") from None
 
 
 def set_mark(sock: socket.socket, mark: int) -> None:

@@ -33,7 +33,7 @@ _DATAGRAM = 65_536
 
 
 class NetworkChanges:
-    """Subscribed from the moment it is made. Linux only so far, elsewhere a NetworkError. One thread waits."""
+    """Subscribed from the moment it is made. Linux's own; elsewhere a NetworkError. One thread waits."""
 
     def __init__(self) -> None:
         try:

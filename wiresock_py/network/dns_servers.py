@@ -1,4 +1,4 @@
-"""Which DNS servers this host uses, and names it knows by itself: resolv.conf(5), hosts(5).
+"""Which DNS servers this host uses, and names it knows by itself: resolv.conf(5), hosts(5); on Windows the adapters'.
 
 A resolver on loopback is a stub of this host. What the stub asks leaves by its own sockets, which rules may send into
 a tunnel that is not up yet; so the client's own look-ups go past it, to the servers the stub itself would ask.
@@ -6,15 +6,22 @@ a tunnel that is not up yet; so the client's own look-ups go past it, to the ser
 
 import contextlib
 import ipaddress
+import os
 import sys
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import NamedTuple
 
-from wiresock_py.errors import NetworkError
+if sys.platform == "win32":
+    from wiresock_py.network.windows.resolvers import name_servers as windows_name_servers
+    from wiresock_py.network.windows.resolvers import search_domains as windows_search_domains
 
 RESOLV_CONF = Path("/etc/resolv.conf")
-HOSTS = Path("/etc/hosts")
+HOSTS = (
+    Path(os.environ.get("SYSTEMROOT", "C:\\Windows"), "System32", "drivers", "etc", "hosts")
+    if sys.platform == "win32"
+    else Path("/etc/hosts")
+)
 # Where the stubs write the servers they ask: systemd-resolved, NetworkManager's dnsmasq.
 BEHIND_THE_STUB = (Path("/run/systemd/resolve/resolv.conf"), Path("/run/NetworkManager/no-stub-resolv.conf"))
 _GLIBC_DEFAULT = "127.0.0.1"  # resolv.conf(5), for a file that names nobody
@@ -32,12 +39,12 @@ class Resolver(NamedTuple):
 
 
 def resolvers() -> tuple[Resolver, ...]:
-    """The DNS servers of the host's adapters, in order; behind a local stub, those the stub asks.
+    """The DNS servers of the host's adapters, in order; behind a local stub, those the stub asks (where it tells them).
 
-    Raises NetworkError where the system keeps them elsewhere (so far everywhere but on Linux).
+    Raises NetworkError if Windows does not list its adapters.
     """
     if sys.platform == "win32":
-        raise NetworkError("the adapters' DNS servers are not read on Windows yet", "write the endpoint's address")
+        return tuple(Resolver(address) for address in windows_name_servers())
     named = name_servers(RESOLV_CONF) or (Resolver(_GLIBC_DEFAULT),)
     if all(_is_loopback(resolver.address) for resolver in named):
         for file in BEHIND_THE_STUB:
@@ -51,10 +58,12 @@ def name_servers(file: Path) -> tuple[Resolver, ...]:
     return tuple(Resolver(words[1]) for words in _lines(file) if words[0] == "nameserver" and _is_address(words[1]))
 
 
-def search_domains(file: Path = RESOLV_CONF) -> tuple[str, ...]:
-    """The domains tried after a name without a dot; the last line that gives some counts."""
+def search_domains(file: Path | None = None) -> tuple[str, ...]:
+    """The domains tried after a name without a dot; of *file*, a resolv.conf, the last line that gives some counts."""
+    if sys.platform == "win32" and file is None:
+        return windows_search_domains()
     domains: tuple[str, ...] = ()
-    for words in _lines(file):
+    for words in _lines(file or RESOLV_CONF):
         if words[0] in {"search", "domain"}:
             domains = tuple(word.rstrip(".") for word in words[1:])
     return domains

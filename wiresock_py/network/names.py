@@ -11,7 +11,6 @@ import ipaddress
 import select
 import socket
 import struct
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -58,8 +57,6 @@ def lookup(
         pass
     if found := hosts_entry(host):
         return _by_preference(found)
-    if sys.platform == "win32" and servers is None:
-        return _by_preference(_ask_the_system(host))
     question = _Question(host, resolvers() if servers is None else servers, mark, time.monotonic() + timeout)
     # As the system does: a name without a dot is first tried below the search domains.
     domains = search_domains() if "." not in host and servers is None else ()
@@ -202,11 +199,3 @@ def _by_preference(addresses: Sequence[Address]) -> tuple[Address, ...]:
     """IPv4 first: its paths carry larger packets more often. What the host has no route for comes last."""
     reachable = {4: has_route(socket.AF_INET), 6: has_route(socket.AF_INET6)}
     return tuple(sorted(addresses, key=lambda address: (not reachable[address.version], address.version)))
-
-
-def _ask_the_system(host: str) -> tuple[Address, ...]:
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
-    except OSError as error:
-        raise NetworkError(f"the name {host} does not resolve: {error}", _REMEDY) from error
-    return tuple(dict.fromkeys(ipaddress.ip_address(place[0]) for *_, place in found))

@@ -8,6 +8,7 @@ from wiresock_py.errors import NetworkError
 from wiresock_py.network import adapters
 from wiresock_py.network.adapters import (
     adapter_mtu,
+    adapter_mtu_by_index,
     default_adapters,
     has_route,
     local_addresses,
@@ -54,6 +55,15 @@ def test_the_mtu_is_the_systems_own() -> None:
         assert adapter_mtu(name) == facts.mtu
 
 
+def test_an_adapter_is_also_known_by_its_index() -> None:
+    loopback = next(own.adapter for own in local_addresses() if own.address == LOOPBACK)
+    index = 1  # of the loopback, on Linux as on Windows
+    # Windows says that the loopback takes 4 GiB; no packet has more than 65,535 bytes
+    assert min(adapter_mtu_by_index(index), 65_535) == min(adapter_mtu(loopback), 65_535)
+    with pytest.raises(NetworkError, match="no adapter number 999999"):
+        adapter_mtu_by_index(999_999)
+
+
 @pytest.mark.parametrize("name", ["nosuch0", "a-name-far-too-long-for-an-adapter", "ä"])
 def test_an_adapter_that_is_not_there_is_an_error_that_names_those_there_are(name: str) -> None:
     with pytest.raises(NetworkError, match=f"no adapter {name}") as caught:
@@ -80,6 +90,8 @@ def test_ipv4_default_routes_come_before_ipv6_ones(monkeypatch: pytest.MonkeyPat
         return [DefaultRoute(family, "eth0", 2, b"", 10)]
 
     monkeypatch.setattr(adapters, "default_routes", routes)
+    if sys.platform == "win32":
+        monkeypatch.setattr(adapters.windows_routes, "default_routes", routes)
     monkeypatch.setattr(adapters, "_route_in_use", lambda family: routes(family)[0])
     assert [route.family for route in default_adapters()] == [socket.AF_INET, socket.AF_INET6]
     assert [route.family for route in default_adapters(socket.AF_INET6)] == [socket.AF_INET6]

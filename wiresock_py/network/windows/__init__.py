@@ -1,0 +1,1 @@
+"""What Windows says of the host's network (iphlpapi.dll)."""
