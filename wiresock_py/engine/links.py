@@ -18,7 +18,7 @@ from wiresock_py.datapath import DEFAULT, DatagramBuffer, DataPath, Flow, FlowTa
 from wiresock_py.engine.udp import Endpoint, UdpSocket
 from wiresock_py.errors import NetworkError
 from wiresock_py.filters import PacketBatch
-from wiresock_py.network import lookup
+from wiresock_py.network import Exempt, lookup
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,18 @@ class Link:
     """A tunnel as the user names it: one file, one private key, one UDP socket, some peers."""
 
     def __init__(
-        self, config: Config, adapter_mtu: int, mark: int, lock: threading.Lock, datapath: DataPath = DEFAULT
+        self,
+        config: Config,
+        adapter_mtu: int,
+        mark: int,
+        lock: threading.Lock,
+        datapath: DataPath = DEFAULT,
+        exempt: Exempt | None = None,
     ) -> None:
-        """Resolves every endpoint and opens the socket. Raises NetworkError for a name or a port that fails."""
+        """Resolves every endpoint and opens the socket. Raises NetworkError for a name or a port that fails.
+
+        *mark* and *exempt* are the backend's; the exemption of the socket's own port is the caller's business.
+        """
         self.config = config
         self.name = config.name
         self.adapter_mtu = adapter_mtu
@@ -43,6 +52,7 @@ class Link:
         """The engine's."""
         self.datapath = datapath
         self._mark = mark
+        self._exempt = exempt
         self.addresses: dict[int, bytes] = {}
         """The tunnel's own address by family (4, 6), packed: what inner packets carry as source."""
         for interface in config.interface.addresses:
@@ -76,7 +86,7 @@ class Link:
     def resolve(self, host: str, port: int) -> Endpoint:
         """Where *host* is now, asked outside the tunnel."""
         try:
-            address = lookup(host, mark=self._mark)[0]
+            address = lookup(host, mark=self._mark, exempt=self._exempt)[0]
         except NetworkError as error:
             raise NetworkError(f"{self.config.file}: {error}", error.remedy) from None
         return Endpoint(str(address), port)

@@ -2,6 +2,7 @@
 
 import sys
 
+from wiresock_py.filters import HostNetwork
 from wiresock_py.network.adapters import (
     LocalAddress,
     adapter_mtu,
@@ -13,17 +14,27 @@ from wiresock_py.network.adapters import (
 )
 from wiresock_py.network.changes import Change
 from wiresock_py.network.dns_servers import Resolver, resolvers
-from wiresock_py.network.names import lookup
+from wiresock_py.network.names import Exempt, lookup
 from wiresock_py.network.routes import DefaultRoute
 
 if sys.platform == "win32":
     from wiresock_py.network.windows.changes import WindowsChanges as NetworkChanges
+    from wiresock_py.network.windows.host import WindowsHost
 else:
     from wiresock_py.network.changes import NetworkChanges
+
+
+def host_network() -> HostNetwork | None:
+    """Who answers the backends about this host's network; None where they ask the kernel themselves."""
+    if sys.platform == "win32":
+        return WindowsHost()
+    return None
+
 
 __all__ = [
     "Change",
     "DefaultRoute",
+    "Exempt",
     "LocalAddress",
     "NetworkChanges",
     "Resolver",
@@ -31,6 +42,7 @@ __all__ = [
     "adapter_mtu_by_index",
     "default_adapters",
     "has_route",
+    "host_network",
     "local_addresses",
     "lookup",
     "resolvers",

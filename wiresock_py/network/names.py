@@ -12,8 +12,8 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from ipaddress import IPv4Address, IPv6Address
 from random import SystemRandom
 
@@ -32,6 +32,8 @@ from wiresock_py.network.dns import (
 from wiresock_py.network.dns_servers import Resolver, hosts_entry, resolvers, search_domains
 
 Address = IPv4Address | IPv6Address
+Exempt = Callable[[int], AbstractContextManager[None]]
+"""``Backend.exempt``: nothing from that port is captured within the block."""
 
 # One server gets this long before the next one is asked, and all are asked this often (resolv.conf(5) has 5 and 2).
 _TRY_TIMEOUT = 1.5
@@ -44,12 +46,18 @@ _random = SystemRandom()
 
 
 def lookup(
-    host: str, *, mark: int = 0, timeout: float = 5.0, servers: Sequence[Resolver] | None = None
+    host: str,
+    *,
+    mark: int = 0,
+    exempt: Exempt | None = None,
+    timeout: float = 5.0,
+    servers: Sequence[Resolver] | None = None,
 ) -> tuple[Address, ...]:
     """The addresses of *host*, at least one: IPv4 before IPv6, families without a route last.
 
-    *mark* goes on every socket (SO_MARK), so that the queries bypass the tunnel; *timeout* seconds bound the whole
-    look-up. *servers* default to the host's. Raises NetworkError naming the servers asked and what each said.
+    So that the queries bypass the tunnel *mark* goes on every socket (SO_MARK), and each socket's port is given to
+    *exempt* as long as it is used. *timeout* seconds bound the whole look-up. *servers* default to the host's.
+    Raises NetworkError naming the servers asked and what each said.
     """
     try:
         return (ipaddress.ip_address(host.removeprefix("[").removesuffix("]")),)
@@ -57,7 +65,8 @@ def lookup(
         pass
     if found := hosts_entry(host):
         return _by_preference(found)
-    question = _Question(host, resolvers() if servers is None else servers, mark, time.monotonic() + timeout)
+    asked = resolvers() if servers is None else servers
+    question = _Question(host, asked, mark, exempt, time.monotonic() + timeout)
     # As the system does: a name without a dot is first tried below the search domains.
     domains = search_domains() if "." not in host and servers is None else ()
     for name in [*(f"{host}.{domain}" for domain in domains), host]:
@@ -69,10 +78,13 @@ def lookup(
 class _Question:
     """One look-up: whom to ask until when, and what each server said."""
 
-    def __init__(self, host: str, servers: Sequence[Resolver], mark: int, deadline: float) -> None:
+    def __init__(
+        self, host: str, servers: Sequence[Resolver], mark: int, exempt: Exempt | None, deadline: float
+    ) -> None:
         self._host = host
         self._servers = servers
         self._mark = mark
+        self._exempt = exempt
         self._deadline = deadline
         self._said: dict[Resolver, str] = {}
 
@@ -123,7 +135,7 @@ class _Question:
             for kind, name in names.items():
                 identifier = _random.getrandbits(16)
                 try:
-                    sock = stack.enter_context(self._connect(server, socket.SOCK_DGRAM, until))
+                    sock = self._connect(server, socket.SOCK_DGRAM, until, stack)
                     sock.send(encode_query(identifier, name, kind))
                 except OSError:
                     continue  # no route in this family, or nobody there
@@ -149,26 +161,27 @@ class _Question:
         query = encode_query(identifier, name, kind)
         until = min(time.monotonic() + _TRY_TIMEOUT, self._deadline)
         try:
-            with self._connect(server, socket.SOCK_STREAM, until) as sock:
+            with ExitStack() as stack:
+                sock = self._connect(server, socket.SOCK_STREAM, until, stack)
                 sock.sendall(struct.pack("!H", len(query)) + query)
                 length = struct.unpack("!H", _receive(sock, 2, until))[0]
                 return decode_answer(_receive(sock, length, until), identifier, name, kind)
         except OSError:
             return None
 
-    def _connect(self, server: Resolver, kind: socket.SocketKind, until: float) -> socket.socket:
+    def _connect(self, server: Resolver, kind: socket.SocketKind, until: float, stack: ExitStack) -> socket.socket:
+        """A socket that is closed with *stack*."""
         family, _, _, _, place = socket.getaddrinfo(
             server.address, server.port, type=kind, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         )[0]
-        sock = socket.socket(family, kind)
-        try:
-            if self._mark:
-                set_mark(sock, self._mark)
-            sock.settimeout(max(0.001, until - time.monotonic()))
-            sock.connect(place)
-        except BaseException:
-            sock.close()
-            raise
+        sock = stack.enter_context(socket.socket(family, kind))
+        if self._mark:
+            set_mark(sock, self._mark)
+        if self._exempt is not None:
+            sock.bind(("", 0))
+            stack.enter_context(self._exempt(sock.getsockname()[1]))
+        sock.settimeout(max(0.001, until - time.monotonic()))
+        sock.connect(place)
         return sock
 
 

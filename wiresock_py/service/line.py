@@ -11,6 +11,7 @@ from pathlib import Path
 from wiresock_py.config import load_settings, parse
 from wiresock_py.engine import Engine
 from wiresock_py.filters.registry import create
+from wiresock_py.network import host_network
 from wiresock_py.owners import SocketOwners
 from wiresock_py.rules import Rules
 from wiresock_py.service.options import RunOptions
@@ -23,7 +24,7 @@ class Line:
         """*configurations* are the tunnels' texts without keys, as the worker reported them."""
         configs = [parse(text, file) for file, text in zip(options.files, configurations, strict=True)]
         rules = Rules(configs, load_settings(Path(options.settings) if options.settings else None))
-        self._backend = create(options.backend)
+        self._backend = create(options.backend, host_network())
         with ExitStack() as undo:
             self._owners = SocketOwners()
             undo.callback(self._owners.close)

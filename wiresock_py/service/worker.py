@@ -26,7 +26,7 @@ from wiresock_py.engine import Engine, Link
 from wiresock_py.engine.clock import now as clock
 from wiresock_py.errors import EXIT_FAILURE, NetworkError, WiresockError
 from wiresock_py.filters.registry import create
-from wiresock_py.network import adapter_mtu, default_adapters, has_route
+from wiresock_py.network import adapter_mtu, default_adapters, has_route, host_network
 from wiresock_py.owners import SocketOwners
 from wiresock_py.rules import Rules
 from wiresock_py.service import messages
@@ -57,7 +57,7 @@ class Worker:
             for notice in config.notices:
                 log.warning("%s%s", notice, f" ({notice.remedy})" if notice.remedy else "")
         self._plan = Rules(self._configs, settings).plan()
-        self._backend = create(options.backend)
+        self._backend = create(options.backend, host_network())
         self._control = ControlServer(Path(options.control_socket or DEFAULT_PATH), self._answer)
         resources.callback(self._control.close)
         routes = default_adapters()
@@ -69,7 +69,8 @@ class Worker:
         lock = threading.Lock()
         self._links: list[Link] = []
         for config in self._configs:
-            link = Link(config, adapter_mtu(routes[0].adapter), self._backend.mark, lock)
+            mtu = adapter_mtu(routes[0].adapter)
+            link = Link(config, mtu, self._backend.mark, lock, exempt=self._backend.exempt)
             resources.callback(link.close)
             resources.enter_context(self._backend.exempt(link.socket.port))
             self._links.append(link)

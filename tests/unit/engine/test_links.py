@@ -69,7 +69,7 @@ def test_peers_come_in_the_order_of_the_file_and_know_what_it_says_of_them(make:
 
 
 def test_a_name_that_does_not_resolve_is_told_with_file_and_remedy(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(host: str, *, mark: int) -> None:
+    def fail(host: str, *, mark: int, exempt: object) -> None:
         raise NetworkError(f"the name {host} does not resolve: 192.0.2.1 does not answer", "check the name")
 
     monkeypatch.setattr("wiresock_py.engine.links.lookup", fail)
@@ -90,7 +90,7 @@ def test_a_port_in_use_is_told_with_the_file() -> None:
 def test_a_name_that_moved_is_followed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = ["198.51.100.2", "198.51.100.9"]
 
-    def lookup(host: str, *, mark: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    def lookup(host: str, *, mark: int, exempt: object) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
         if not answers:
             raise NetworkError("nobody answers")
         return [ipaddress.ip_address(answers.pop(0))]

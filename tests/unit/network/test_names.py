@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -308,3 +309,26 @@ def test_no_socket_stays_open(serve: Serve, silent: Resolver) -> None:
         lookup("vpn.example", servers=[silent], timeout=0.1)
     assert len(files.sockets(os.getpid())) == before
     files.close()
+
+
+def test_every_port_is_exempt_from_capture_while_it_asks(serve: Serve) -> None:
+    exempt: set[int] = set()
+    asking: list[int] = []
+
+    @contextmanager
+    def backend(port: int) -> Iterator[None]:
+        exempt.add(port)
+        yield
+        exempt.remove(port)
+
+    server = serve({"vpn.example": BOTH}, truncate=True)
+
+    def note(_answer: bytes) -> list[bytes]:
+        asking.append(len(exempt))
+        return []
+
+    server.before = note
+    assert lookup("vpn.example", servers=[server.place], exempt=backend) == (V4, V6)
+    assert asking
+    assert 0 not in asking
+    assert not exempt

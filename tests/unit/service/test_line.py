@@ -50,7 +50,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> MemoryBackend:
     backend.finish(batch)
     backend.network_received()
     backend.close(keep_blocking=True)
-    monkeypatch.setattr(line, "create", lambda _name: backend)
+    monkeypatch.setattr(line, "create", lambda _name, _host: backend)
     return backend
 
 

@@ -16,8 +16,8 @@ FAMILIES = {AF_INET: socket.AF_INET, AF_INET6: socket.AF_INET6}
 IF_TYPE_SOFTWARE_LOOPBACK = 24
 IF_OPER_STATUS_UP = 1
 GAA_FLAG_SKIP_ANYCAST, GAA_FLAG_SKIP_MULTICAST, GAA_FLAG_INCLUDE_GATEWAYS = 0x2, 0x4, 0x80
-# NL_NEIGHBOR_STATE (nldef.h): from here on the hardware address was once confirmed
-NLNS_STALE = 4
+NLNS_PROBE = 2
+"""NL_NEIGHBOR_STATE (nldef.h): from here on there is a hardware address, before it stand unreachable and incomplete."""
 
 
 class SOCKADDR_INET(ctypes.Structure):

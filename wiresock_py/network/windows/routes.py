@@ -14,7 +14,7 @@ from wiresock_py.network.windows.iphlpapi import (
     MIB_IPFORWARD_ROW2,
     MIB_IPFORWARDROW,
     MIB_IPNET_ROW2,
-    NLNS_STALE,
+    NLNS_PROBE,
     SOCKADDR_INET,
     IpHelper,
     dword,
@@ -116,19 +116,29 @@ def neighbour(address: bytes, index: int, helper: IpHelper | None = None) -> byt
     helper = helper or load_ip_helper()
     try:
         for row in rows(helper, "GetIpNetTable2", _family(address), MIB_IPNET_ROW2):
-            if row.InterfaceIndex == index and row.Address.packed == address and row.State >= NLNS_STALE:
-                return _mac(row) or None
+            if (
+                row.InterfaceIndex == index
+                and row.Address.packed == address
+                and row.State >= NLNS_PROBE
+                and (mac := _mac(row))
+            ):
+                return mac
     except OSError:
         pass  # this Windows keeps its neighbours to itself; it may still ask for us
     asked = MIB_IPNET_ROW2(Address=SOCKADDR_INET.of(address), InterfaceIndex=index)
     if not helper.ResolveIpNetEntry2(ctypes.byref(asked), None):
         return _mac(asked) or None
     if len(address) == 4:
-        mac, length = (ctypes.c_uint8 * 8)(), ctypes.c_uint32(8)
-        if not helper.SendARP(dword(address), 0, ctypes.byref(mac), ctypes.byref(length)):
-            return bytes(mac[:_MAC_LENGTH]) if length.value == _MAC_LENGTH else None
+        answer, length = (ctypes.c_uint8 * 8)(), ctypes.c_uint32(8)
+        if not helper.SendARP(dword(address), 0, ctypes.byref(answer), ctypes.byref(length)):
+            return _six(bytes(answer), length.value) or None
     return None
 
 
 def _mac(row: MIB_IPNET_ROW2) -> bytes:
-    return bytes(row.PhysicalAddress[:_MAC_LENGTH]) if row.PhysicalAddressLength == _MAC_LENGTH else b""
+    return _six(bytes(row.PhysicalAddress), row.PhysicalAddressLength)
+
+
+def _six(address: bytes, length: int) -> bytes:
+    """An Ethernet address; empty if it is of another kind, or zeros, which is none."""
+    return address[:_MAC_LENGTH] if length == _MAC_LENGTH and any(address[:_MAC_LENGTH]) else b""
