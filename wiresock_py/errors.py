@@ -28,6 +28,10 @@ class WiresockError(Exception):
         super().__init__(message)
         self.remedy = remedy
 
+    def all(self) -> "tuple[WiresockError, ...]":
+        """This error, and those found with it."""
+        return (self,)
+
 
 class ConfigError(WiresockError):
     """A faulty configuration; line and column count from 1, 0 where there is none to name.
@@ -43,6 +47,9 @@ class ConfigError(WiresockError):
         self.line = line
         self.column = column
         self.others: tuple[ConfigError, ...] = ()
+
+    def all(self) -> tuple[WiresockError, ...]:
+        return (self, *self.others)
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)

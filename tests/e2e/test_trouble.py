@@ -291,7 +291,7 @@ def test_reset_beside_a_running_client_is_refused(client: Callable[..., Client],
 # The end
 
 
-@pytest.mark.parametrize("number", [2, 15, 1])
+@pytest.mark.parametrize("number", [2, 15])
 def test_a_signal_to_every_process_at_once_leaves_the_network_as_it_was(
     lab: Lab, client: Callable[..., Client], text: str, number: int
 ) -> None:

@@ -19,6 +19,7 @@ from tests.support.peers import CountingRandom, WallClock
 from wiresock_py.config import Config, parse
 from wiresock_py.crypto import Event, PrivateKey, Tunnel
 from wiresock_py.engine import Engine, Link
+from wiresock_py.engine.reconfigure import prepare
 from wiresock_py.engine.udp import Endpoint, Received
 from wiresock_py.filters import PacketFlag
 from wiresock_py.filters.memory import MemoryBackend
@@ -179,6 +180,8 @@ class World:
         self.now = 1000.0
         self.configs = configs or (config(f"{EVERYTHING}\nAllowedApps = chrome"),)
         self.owners = Owners()
+        self.connections: list[tuple[FiveTuple, App]] = []
+        """The connected sockets of the host, as the test says."""
         self.backend = MemoryBackend()
         self.events: list[tuple[Link, Tunnel, Event]] = []
         self.failures: list[BaseException] = []
@@ -188,6 +191,7 @@ class World:
             patch.setattr(f"wiresock_py.engine.{module}.clock", lambda: self.now)
         patch.setattr("wiresock_py.engine.outbound._mtu", lambda _index: self.adapter_mtu)
         patch.setattr("wiresock_py.engine.inbound.local_addresses", self._local_addresses, raising=False)
+        patch.setattr("wiresock_py.engine.reconfigure.UdpSocket", Wire)
         lock = threading.Lock()
         rules = Rules(self.configs)
         self.links = [Link(one, adapter_mtu, 0, lock) for one in self.configs] if with_links else []
@@ -207,6 +211,7 @@ class World:
             lock,
             self.links,
             kill_switch=kill_switch,
+            connections=lambda: self.connections,
             on_event=self._on_event,
             on_failure=self.failures.append,
         )
@@ -276,6 +281,13 @@ class World:
         for server in self.servers:
             if not server.silent:
                 server.send_datagrams(server.tunnel.tick(self.now).datagrams)
+        self.settle()
+
+    def reload(self, *configs: Config) -> None:
+        """Go on by other configurations, as many as before."""
+        changes = [prepare(link, one) for link, one in zip(self.links, configs, strict=True)]
+        rules = Rules(configs)
+        self.engine.reload(rules, rules.plan(), changes)
         self.settle()
 
     def host_sends(self, *packets: bytes, adapter: str = "eth0", flags: PacketFlag = PacketFlag.NONE) -> None:

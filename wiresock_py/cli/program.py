@@ -10,9 +10,10 @@ from wiresock_py.cli.check import check
 from wiresock_py.cli.demo import demo
 from wiresock_py.cli.explain import explain
 from wiresock_py.cli.keys import genkey, genpsk, pubkey
+from wiresock_py.cli.reload import reload
 from wiresock_py.cli.run import run
 from wiresock_py.cli.status import backends, reset, status
-from wiresock_py.errors import ConfigError, WiresockError
+from wiresock_py.errors import WiresockError
 
 
 class Program(click.Group):
@@ -28,7 +29,7 @@ class Program(click.Group):
 
 def report_error(error: WiresockError) -> None:
     """Tell an error, and the others found with it, on stderr: a line each, what and where, and the remedy."""
-    for each in (error, *(error.others if isinstance(error, ConfigError) else ())):
+    for each in error.all():
         remedy = f" ({each.remedy})" if each.remedy else ""
         click.echo(f"{click.style('error:', fg='red')} {each}{remedy}", err=True)
 
@@ -39,5 +40,5 @@ def main() -> None:
     """A WireGuard client without a virtual adapter: the tunnel for chosen apps and networks only."""
 
 
-for command in (run, check, explain, status, apps, backends, reset, genkey, pubkey, genpsk, demo):
+for command in (run, check, explain, status, reload, apps, backends, reset, genkey, pubkey, genpsk, demo):
     main.add_command(command)

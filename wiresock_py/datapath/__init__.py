@@ -15,7 +15,7 @@ from wiresock_py.datapath.icmp import icmp_too_big, icmp_unreachable, parse_embe
 from wiresock_py.datapath.ip import fragment, fragment_at_source
 from wiresock_py.datapath.open import may_arrive, open_datagrams
 from wiresock_py.datapath.seal import seal, translate_batch
-from wiresock_py.datapath.tcp import abort, tcp_reset
+from wiresock_py.datapath.tcp import abort, provoke, tcp_reset
 from wiresock_py.datapath.translate import translate_inbound
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "open_datagrams",
     "parse",
     "parse_embedded",
+    "provoke",
     "seal",
     "tcp_reset",
     "translate_batch",

@@ -64,10 +64,10 @@ def tcp_reset(packet: Buffer) -> bytes | None:
         return None
     there_and_back = header.five_tuple()
     if flags & ACK_FLAG:
-        return _reset(there_and_back, acknowledgment, 0, RST_FLAG, to_stack=True)
+        return _segment(there_and_back, acknowledgment, 0, RST_FLAG, to_stack=True)
     consumed = header.length - header.transport - (offset >> 4) * 4
     consumed += bool(flags & SYN_FLAG) + bool(flags & FIN_FLAG)
-    return _reset(there_and_back, 0, sequence + consumed, RST_FLAG | ACK_FLAG, to_stack=True)
+    return _segment(there_and_back, 0, sequence + consumed, RST_FLAG | ACK_FLAG, to_stack=True)
 
 
 def abort(flow: Flow) -> tuple[bytes, bytes] | None:
@@ -79,12 +79,22 @@ def abort(flow: Flow) -> tuple[bytes, bytes] | None:
     if flow.key.protocol != TCP or flow.sequence < 0:
         return None
     return (
-        _reset(flow.key, flow.acknowledged, flow.sequence, RST_FLAG | ACK_FLAG, to_stack=True),
-        _reset(flow.inner, flow.sequence, flow.acknowledged, RST_FLAG | ACK_FLAG, to_stack=False),
+        _segment(flow.key, flow.acknowledged, flow.sequence, RST_FLAG | ACK_FLAG, to_stack=True),
+        _segment(flow.inner, flow.sequence, flow.acknowledged, RST_FLAG | ACK_FLAG, to_stack=False),
     )
 
 
-def _reset(flow: FiveTuple, sequence: int, acknowledgment: int, flags: int, *, to_stack: bool) -> bytes:
+def provoke(key: FiveTuple) -> tuple[bytes, bytes]:
+    """Two packets for the host's stack that make it tell where the TCP connection *key* stands.
+
+    What lies outside the window is answered with an acknowledgment that carries both sequence numbers (RFC 9293,
+    3.10.7.4), and ``tcp_reset`` of that ends the connection. No window reaches from one of these two to the other.
+    """
+    first, second = (_segment(key, sequence, 0, ACK_FLAG, to_stack=True) for sequence in (0, 1 << 31))
+    return first, second
+
+
+def _segment(flow: FiveTuple, sequence: int, acknowledgment: int, flags: int, *, to_stack: bool) -> bytes:
     near, far = (flow.local, flow.local_port), (flow.remote, flow.remote_port)
     source, destination = (far, near) if to_stack else (near, far)
     numbers = sequence & 0xFFFFFFFF, acknowledgment & 0xFFFFFFFF

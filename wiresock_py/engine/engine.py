@@ -14,18 +14,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from wiresock_py.crypto import Event, Tunnel
+from wiresock_py.crypto import Datagram, Event, Tunnel
 from wiresock_py.crypto.constants import REKEY_AFTER_TIME
-from wiresock_py.datapath import DEFAULT, DataPath, Flow, abort
-from wiresock_py.datapath.flows import RESET
+from wiresock_py.datapath import DEFAULT, DataPath, Flow, abort, provoke
+from wiresock_py.datapath.flows import RESET, TCP
+from wiresock_py.engine import reconfigure
 from wiresock_py.engine.admission import Admission
 from wiresock_py.engine.answers import Answers
 from wiresock_py.engine.clock import now as clock
 from wiresock_py.engine.inbound import Inbound
 from wiresock_py.engine.links import Link
 from wiresock_py.engine.outbound import Outbound
-from wiresock_py.filters import Backend
-from wiresock_py.flow import Route
+from wiresock_py.engine.reconfigure import Change
+from wiresock_py.filters import Backend, CapturePlan
+from wiresock_py.flow import App, FiveTuple, Route
 from wiresock_py.owners import Owners
 from wiresock_py.rules import Rules
 
@@ -39,6 +41,8 @@ RESET_PAUSE = 0.1
 
 OnEvent = Callable[[Link, Tunnel, Event], None]
 OnFailure = Callable[[BaseException], None]
+Connections = Callable[[], Iterable[tuple[FiveTuple, App]]]
+"""Every connected socket of this host there is now, with its owner."""
 
 
 class Engine:
@@ -54,12 +58,15 @@ class Engine:
         *,
         datapath: DataPath = DEFAULT,
         kill_switch: str = "app",
+        connections: Connections = tuple,
         on_event: OnEvent = lambda *_: None,
         on_failure: OnFailure = lambda *_: None,
     ) -> None:
         """*backend* is open before ``start`` and outlives ``stop``; *lock* and *datapath* are those the links
         were made with."""
         self._backend = backend
+        self._owners = owners
+        self._connections = connections
         self._on_event = on_event
         self._on_failure = on_failure
         self.links = list(links)
@@ -67,8 +74,8 @@ class Engine:
         self.datapath = datapath
         self.flows = datapath.flow_table()
         self._answers = Answers(backend.send_to_stack)
-        admission = Admission(rules, self.flows, self.links)
-        by_peer: dict[object, Link] = {peer: link for link in self.links for peer in link.peers}
+        admission = self._admission = Admission(rules, self.flows, self.links)
+        by_peer = self._by_peer()
         self._outbound = Outbound(backend, self.flows, admission, owners, by_peer, self._answers, self.lock, datapath)
         self._outbound.bypassing = kill_switch != "all"
         self._outbound.blocking = kill_switch == "all"  # until the first tick finds a tunnel
@@ -92,6 +99,67 @@ class Engine:
             thread.start()
         for link in self.links:
             link.connect(clock())
+
+    def reload(self, rules: Rules, plan: CapturePlan, changes: Sequence[Change]) -> None:
+        """Go on by other rules; *changes* has what was prepared for each link.
+
+        Peers that stay keep their sessions. Flows that go another way now are ended, TCP by resets, so that none goes
+        on on the wrong side. The capture changes last: what is no longer captured must have ended before.
+        """
+        now = clock()
+        owners = dict(self._connections())
+        outgoing: list[tuple[Link, list[Datagram]]] = []
+        with self.lock:
+            for link, change in zip(self.links, changes, strict=True):
+                outgoing.append((link, reconfigure.adopt(link, change, now)))
+            departed: dict[object, Link] = {
+                peer: link for link, change in zip(self.links, changes, strict=True) for peer in change.departed
+            }
+            links = {**self._by_peer(), **departed}
+            self._admission.follow(rules)
+            ended = self._admission.review(owners, now)
+            for flow in ended:
+                if isinstance(flow.peer, Tunnel) and flow.is_established and (pair := abort(flow)) is not None:
+                    outgoing.append((links[flow.peer], flow.peer.write([pair[1]], now)))
+            self._outbound.follow(self._by_peer())
+        for link, datagrams in outgoing:
+            link.send(datagrams)
+        with self.lock:
+            for change in changes:
+                reconfigure.release(change)
+        if self._provoke(flow.key for flow in ended if flow.route is Route.TUNNEL):
+            time.sleep(RESET_PAUSE)
+        self._backend.update(plan)
+        self.end_connections()
+        for link, change in zip(self.links, changes, strict=True):
+            change.close()
+            for peer in change.called:
+                link.call(peer, clock())
+
+    def end_connections(self) -> int:
+        """Make apps connect again whose connections are open outside and belong in a tunnel; how many there were.
+
+        They cannot be moved: the far end knows them by another address. Connections that the other end opened stay.
+        """
+        found = []
+        now = clock()
+        for key, app in self._connections():
+            if key.protocol != TCP or not self._admission.must_end(key, app):
+                continue
+            if self._owners.listening(key.protocol, key.local, key.local_port):
+                continue
+            self._admission.admit_rest(key, app, now)
+            found.append(key)
+        return self._provoke(found)
+
+    def _provoke(self, keys: Iterable[FiveTuple]) -> int:
+        """Make the stack say where connections stand whose rest is refused: what it says is answered by a reset."""
+        connections = [key for key in keys if key.protocol == TCP]
+        self._backend.send_to_stack([[packet] for key in connections for packet in provoke(key)])
+        return len(connections)
+
+    def _by_peer(self) -> dict[object, Link]:
+        return {peer: link for link in self.links for peer in link.peers}
 
     def _loop(self, turn: Callable[[], None]) -> None:
         try:

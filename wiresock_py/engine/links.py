@@ -43,50 +43,51 @@ class Link:
 
         *mark* and *exempt* are the backend's; the exemption of the socket's own port is the caller's business.
         """
-        self.config = config
         self.name = config.name
         self.adapter_mtu = adapter_mtu
         """The MTU the host's stack believes in."""
-        self.mtu = config.interface.mtu or min(DEFAULT_MTU, adapter_mtu - OVERHEAD)
         self.lock = lock
         """The engine's."""
         self.datapath = datapath
-        self._mark = mark
+        self.mark = mark
+        """SO_MARK of what must not be captured."""
         self._exempt = exempt
-        self.addresses: dict[int, bytes] = {}
-        """The tunnel's own address by family (4, 6), packed: what inner packets carry as source."""
-        for interface in config.interface.addresses:
-            self.addresses.setdefault(interface.version, interface.ip.packed)
-        self.resolvers: dict[int, list[bytes]] = {4: [], 6: []}
-        """The tunnel's DNS servers by family, packed."""
-        for server in config.interface.dns:
-            self.resolvers[server.version].append(server.packed)
+        self.adopt(config)
         self.device = Device(config.interface.private_key, wall_clock=time.time_ns, ciphers=datapath.ciphers)
         self.peers: list[Tunnel] = []
         """In the order of the file."""
         for peer in config.peers:
-            endpoint = None
-            if peer.endpoint is not None:
-                endpoint = self.resolve(peer.endpoint.host, peer.endpoint.port)
-            self.peers.append(
-                self.device.add_peer(
-                    peer.public_key,
-                    peer.allowed_ips,
-                    preshared_key=peer.preshared_key,
-                    persistent_keepalive=peer.persistent_keepalive,
-                    endpoint=endpoint,
-                    mtu=self.mtu,
-                )
-            )
+            endpoint = self.resolve(peer.endpoint.host, peer.endpoint.port) if peer.endpoint else None
+            self.peers.append(self.add_peer(peer, endpoint))
         try:
             self.socket = UdpSocket(config.interface.listen_port, mark=mark)
         except NetworkError as error:
             raise NetworkError(f"{config.file}: {error}", error.remedy) from None
 
+    def adopt(self, config: Config) -> None:
+        """Take over what *config* says of the tunnel itself, its keys and peers apart."""
+        self.config = config
+        self.mtu = config.interface.mtu or min(DEFAULT_MTU, self.adapter_mtu - OVERHEAD)
+        self.addresses: dict[int, bytes] = {}
+        """The tunnel's own address by family (4, 6), packed: what inner packets carry as source."""
+        for interface in config.interface.addresses:
+            self.addresses.setdefault(interface.version, interface.ip.packed)
+
+    def add_peer(self, peer: Peer, endpoint: Endpoint | None) -> Tunnel:
+        """Make *peer* known to the device; ``peers`` is the caller's to keep."""
+        return self.device.add_peer(
+            peer.public_key,
+            peer.allowed_ips,
+            preshared_key=peer.preshared_key,
+            persistent_keepalive=peer.persistent_keepalive,
+            endpoint=endpoint,
+            mtu=self.mtu,
+        )
+
     def resolve(self, host: str, port: int) -> Endpoint:
         """Where *host* is now, asked outside the tunnel."""
         try:
-            address = lookup(host, mark=self._mark, exempt=self._exempt)[0]
+            address = lookup(host, mark=self.mark, exempt=self._exempt)[0]
         except NetworkError as error:
             raise NetworkError(f"{self.config.file}: {error}", error.remedy) from None
         return Endpoint(str(address), port)

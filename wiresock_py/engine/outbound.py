@@ -82,6 +82,10 @@ class Outbound:
         """Whether the kernel may be asked to stop showing direct flows; not with kill switch ``all``."""
         self.counters: Counter[str] = Counter()
 
+    def follow(self, links: Mapping[object, Link]) -> None:
+        """Send the packets of each peer by its link of *links* from now on."""
+        self._links = links
+
     def stop(self) -> None:
         """Let the resolver thread end."""
         self._holding.close()

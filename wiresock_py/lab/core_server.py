@@ -36,8 +36,10 @@ def echo_udp(packet: bytes) -> list[bytes]:
 class CoreServer(Endpoint):
     """Serves one client in a thread of this process, on a socket in *namespace*, from the moment it is made."""
 
-    def __init__(self, namespace: Namespace, peer: Peer, *, answer: Answer = echo_udp, pace: float = 1.0) -> None:
-        super().__init__(PORT)
+    def __init__(
+        self, namespace: Namespace, peer: Peer, *, answer: Answer = echo_udp, pace: float = 1.0, port: int = PORT
+    ) -> None:
+        super().__init__(port)
         self.peer = peer
         self.received: list[bytes] = []
         """Inner packets from the client, oldest first."""

@@ -98,6 +98,10 @@ class Client:
         result: dict[str, Any] = json.loads(text)
         return result
 
+    def reload(self) -> str:
+        """``wiresock-py reload``; what it said. Raises LabError with its mistakes if it was refused."""
+        return self.namespace.run(str(executable()), "reload", "--control-socket", str(self._control)).strip()
+
     def reset(self) -> str:
         """``wiresock-py reset`` in its namespace; what it said."""
         return self.namespace.run(str(executable()), "reset", "--control-socket", str(self._control))

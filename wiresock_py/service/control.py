@@ -76,12 +76,15 @@ class ControlServer:
             return _encode({"error": "the client failed to answer; its log says why"})
 
 
-def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Send *request* to the client serving *path*. Raises ControlError if none is, or it refuses."""
+def ask(path: Path, request: dict[str, Any], *, timeout: float = TIMEOUT) -> dict[str, Any]:
+    """Send *request* to the client serving *path*. Raises ControlError if none is, or it refuses.
+
+    *timeout* in seconds: some requests take longer to carry out than others.
+    """
     if sys.platform == "win32":
         raise ControlError("the control socket is not built for Windows yet")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(TIMEOUT)
+        connection.settimeout(timeout)
         try:
             connection.connect(str(path))
             connection.sendall(_encode(request))

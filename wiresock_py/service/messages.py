@@ -1,8 +1,10 @@
 """What supervisor and worker say to each other: one JSON object a line, over the worker's standard input and output.
 
-Supervisor to worker:  ``start`` (options), ``open`` (the queues are yours), ``stop`` (shut down cleanly).
-Worker to supervisor:  ``waiting`` (ready to open the backend; carries the configuration without keys), ``serving``,
-``refused`` (an error the user can mend, with its exit code). A worker that loses its supervisor closes the plan.
+Supervisor to worker:  ``start`` (options), ``open`` (the queues are yours), ``reload`` (read the files again), ``stop``
+(shut down cleanly).
+Worker to supervisor:  ``waiting`` (ready to open the backend; carries the configurations without keys), ``serving``,
+``reloaded`` (the configurations now), ``refused`` (an error the user can mend, with its exit code). A worker that loses
+its supervisor closes the plan.
 """
 
 import json

@@ -10,6 +10,7 @@ until ``wiresock-py reset`` or the next start.
 
 import dataclasses
 import logging
+import os
 import queue
 import signal
 import subprocess
@@ -36,6 +37,7 @@ WORKER = (sys.executable, "-m", "wiresock_py.service.worker")
 
 GONE = "gone"
 SIGNAL = "signal"
+RELOAD = "reload"
 
 
 class Supervisor:
@@ -50,13 +52,21 @@ class Supervisor:
         self._standing = False
         """Whether a worker was given the queues and did not end in order: its rules may stand."""
         self._stopping = False
+        self._served = False
+        """Whether the worker has come to serve."""
         self._refused = 0
+        self._ends_with_terminal = False
 
     def run(self) -> int:
-        """Until a signal, or until the first worker says why it cannot work; returns the program's exit code."""
+        """Until a signal, or until the first worker says why it cannot work; returns the program's exit code.
+
+        SIGHUP makes the worker read its files again, unless it says that the terminal we were started in is gone.
+        """
         signals = [signal.SIGINT, signal.SIGTERM]
         if sys.platform != "win32":
             signals.append(signal.SIGHUP)
+            # nohup lets us ignore it: then we are to outlive the terminal
+            self._ends_with_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
         previous = {number: signal.signal(number, self._on_signal) for number in signals}
         try:
             return self._replace_workers()
@@ -66,7 +76,11 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._events.put((number, {"kind": SIGNAL}))
+        hung_up = sys.platform != "win32" and number == signal.SIGHUP
+        if hung_up and not (self._ends_with_terminal and not _has_terminal()):
+            self._events.put((number, {"kind": RELOAD}))
+        else:
+            self._events.put((number, {"kind": SIGNAL}))
 
     def _replace_workers(self) -> int:
         options = self._options
@@ -95,7 +109,7 @@ class Supervisor:
         assert worker.stdin is not None
         assert worker.stdout is not None
         threading.Thread(target=self._listen, args=(worker.pid, worker.stdout), daemon=True).start()
-        served = False
+        self._served = False
         self._refused = 0
         deadline: float | None = None
         with worker:
@@ -116,24 +130,35 @@ class Supervisor:
                         self._stopping = True
                         deadline = time.monotonic() + STOP_TIMEOUT
                         _tell(worker.stdin, "stop")
+                elif kind == RELOAD:
+                    if self._served:  # else it has just read its files, or will
+                        _tell(worker.stdin, "reload")
                 elif sender != worker.pid:
                     continue  # the last words of a worker replaced since
-                elif kind == "waiting":
-                    self._configurations = message["configurations"]
-                    if self._line is not None:
-                        self._line.release()
-                        self._line = None
-                    self._standing = True
-                    _tell(worker.stdin, "open")
-                elif kind == "serving":
-                    served = True
-                elif kind == "refused":
-                    self._refused = int(message["exit_code"])
                 elif kind == GONE:
                     exit_code = _end(worker)
                     if exit_code == 0 or self._refused:
                         self._standing = False  # it tidied up
-                    return served, exit_code
+                    return self._served, exit_code
+                else:
+                    self._hear(worker.stdin, message)
+
+    def _hear(self, worker: IO[bytes], message: dict[str, Any]) -> None:
+        """What the living worker says."""
+        match message["kind"]:
+            case "waiting":
+                self._configurations = message["configurations"]
+                if self._line is not None:
+                    self._line.release()
+                    self._line = None
+                self._standing = True
+                _tell(worker, "open")
+            case "serving":
+                self._served = True
+            case "reloaded":
+                self._configurations = message["configurations"]
+            case "refused":
+                self._refused = int(message["exit_code"])
 
     def _listen(self, pid: int, stream: IO[bytes]) -> None:
         while message := messages.receive(stream):
@@ -176,6 +201,15 @@ class Supervisor:
             if message["kind"] == SIGNAL:
                 return True
         return False
+
+
+def _has_terminal() -> bool:
+    """Whether this process still has a terminal that controls it."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 def _tell(stream: IO[bytes], kind: str, **fields: Any) -> None:

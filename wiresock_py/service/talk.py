@@ -3,7 +3,7 @@
 import logging
 import sys
 
-from wiresock_py.errors import ConfigError, WiresockError
+from wiresock_py.errors import WiresockError
 
 log = logging.getLogger(__name__)
 
@@ -19,5 +19,5 @@ def set_up_logging(level: str) -> None:
 
 def say_error(error: WiresockError) -> None:
     """One line: what was found, and the remedy; one more for each further mistake of a file."""
-    for each in (error, *(error.others if isinstance(error, ConfigError) else ())):
+    for each in error.all():
         log.error("%s%s", each, f" ({each.remedy})" if each.remedy else "")

@@ -24,8 +24,11 @@ from wiresock_py.config import Config, format_config, load, load_settings
 from wiresock_py.crypto import Event, PrivateKey, Tunnel
 from wiresock_py.engine import Engine, Link
 from wiresock_py.engine.clock import now as clock
+from wiresock_py.engine.reconfigure import prepare
 from wiresock_py.errors import EXIT_FAILURE, NetworkError, WiresockError
+from wiresock_py.filters import CapturePlan
 from wiresock_py.filters.registry import create
+from wiresock_py.flow import App, FiveTuple
 from wiresock_py.network import adapter_mtu, default_adapters, has_route, host_network
 from wiresock_py.owners import SocketOwners
 from wiresock_py.rules import Rules
@@ -51,12 +54,8 @@ class Worker:
         """What must be closed goes on *resources*, whatever becomes of the worker. Raises WiresockError."""
         self._options = options
         self._inbox = inbox
-        settings = load_settings(Path(options.settings) if options.settings else None)
-        self._configs = [load(Path(file)) for file in options.files]
-        for config in self._configs:
-            for notice in config.notices:
-                log.warning("%s%s", notice, f" ({notice.remedy})" if notice.remedy else "")
-        self._plan = Rules(self._configs, settings).plan()
+        self._configs, rules = _read(options)
+        self._plan = rules.plan()
         self._backend = create(options.backend, host_network())
         self._control = ControlServer(Path(options.control_socket or DEFAULT_PATH), self._answer)
         resources.callback(self._control.close)
@@ -68,30 +67,30 @@ class Worker:
         _warn_of_missing_routes(self._configs)
         lock = threading.Lock()
         self._links: list[Link] = []
+        self._exemptions: dict[Link, ExitStack] = {}
+        resources.callback(self._end_exemptions)
         for config in self._configs:
             mtu = adapter_mtu(routes[0].adapter)
             link = Link(config, mtu, self._backend.mark, lock, exempt=self._backend.exempt)
             resources.callback(link.close)
-            resources.enter_context(self._backend.exempt(link.socket.port))
+            self._exemptions[link] = self._exemption(link.socket.port)
             self._links.append(link)
-        self._stamps = {
-            link: SentStamps(link.device.identity.public, link.peers, default_folder()) for link in self._links
-        }
-        for stamps in self._stamps.values():
-            stamps.restore()
+        self._stamps = _restored_stamps(self._links)
         self._engine = Engine(
-            Rules(self._configs, settings),
+            rules,
             self._backend,
             SocketOwners(),
             lock,
             self._links,
             kill_switch=options.kill_switch,
+            connections=_connections,
             on_event=lambda link, peer, event: inbox.put({"kind": "event", "link": link, "peer": peer, "event": event}),
             on_failure=lambda error: inbox.put({"kind": "failed", "error": error}),
         )
         self._answering: set[Tunnel] = set()
         self._refreshing: set[Tunnel] = set()
         self._connected = False
+        self._reloading = threading.Lock()
 
     def run(self) -> None:
         """Wait for the queues, then serve until told to stop. Raises WiresockError if the tunnel does not come up."""
@@ -99,7 +98,7 @@ class Worker:
         if self._inbox.get()["kind"] != "open":
             return
         log.info("intercepting with the %s backend", self._backend.name)
-        self._backend.open(dataclasses.replace(self._plan, fail_open=self._options.kill_switch == "off"))
+        self._backend.open(self._capture_plan())
         keep_blocking = False
         try:
             self._engine.start()
@@ -143,6 +142,9 @@ class Worker:
                     return True
                 case "failed":
                     _leave_to_the_supervisor()
+                case "reload":
+                    # aside: names to look up must not hold up a "stop"
+                    threading.Thread(target=self._reload_and_tell, name="reload", daemon=True).start()
                 case "event":
                     self._on_event(message["link"], message["peer"], message["event"])
 
@@ -187,9 +189,95 @@ class Worker:
             threading.Thread(target=look_up, name=f"look-up {link.name}", daemon=True).start()
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        if request.get("command") != "status":
-            return {"error": f"unknown command {request.get('command')!r}"}
-        return describe(self._engine, self._backend, self._options)
+        match request.get("command"):
+            case "status":
+                return describe(self._engine, self._backend, self._options)
+            case "reload":
+                try:
+                    self._reload()
+                except WiresockError as error:
+                    say_error(error)
+                    found = [(str(each), each.remedy) for each in error.all()]
+                    return {"refused": found, "exit_code": error.exit_code}
+                return {"reloaded": [link.name for link in self._links]}
+            case unknown:
+                return {"error": f"unknown command {unknown!r}"}
+
+    def _reload_and_tell(self) -> None:
+        try:
+            self._reload()
+        except WiresockError as error:
+            say_error(error)
+            log.error("nothing was changed: the client goes on as before")
+        except Exception as error:  # half of it may be done
+            log.exception("the reload failed")
+            self._inbox.put({"kind": "failed", "error": error})
+
+    def _reload(self) -> None:
+        """Read the files again and go on with them. Raises WiresockError if they cannot be used, changing nothing."""
+        with self._reloading, ExitStack() as undo:
+            configs, rules = _read(self._options)
+            changes = []
+            for link, config in zip(self._links, configs, strict=True):
+                change = prepare(link, config)
+                undo.callback(change.close)
+                changes.append(change)
+            self._plan = rules.plan()
+            undo.pop_all()
+            exemptions = {
+                link: self._exemption(change.socket.port)
+                for link, change in zip(self._links, changes, strict=True)
+                if change.socket is not None
+            }
+            for stamps in self._stamps.values():
+                stamps.save()
+            self._engine.reload(rules, self._capture_plan(), changes)
+            for link, exemption in exemptions.items():
+                self._exemptions[link].close()
+                self._exemptions[link] = exemption
+            self._configs = configs
+            self._stamps = _restored_stamps(self._links)
+            _tell("reloaded", configurations=[_without_keys(config) for config in configs])
+            log.info("reloaded %s", ", ".join(config.file for config in configs))
+
+    def _exemption(self, port: int) -> ExitStack:
+        """Keeps what is sent from *port* out of the capture until closed."""
+        exemption = ExitStack()
+        exemption.enter_context(self._backend.exempt(port))
+        return exemption
+
+    def _end_exemptions(self) -> None:
+        while self._exemptions:
+            self._exemptions.popitem()[1].close()
+
+    def _capture_plan(self) -> CapturePlan:
+        return dataclasses.replace(self._plan, fail_open=self._options.kill_switch == "off")
+
+
+def _read(options: RunOptions) -> tuple[list[Config], Rules]:
+    """The files as they are now, with a warning for what they make one wonder about."""
+    settings = load_settings(Path(options.settings) if options.settings else None)
+    configs = [load(Path(file)) for file in options.files]
+    for config in configs:
+        for notice in config.notices:
+            log.warning("%s%s", notice, f" ({notice.remedy})" if notice.remedy else "")
+    return configs, Rules(configs, settings)
+
+
+def _restored_stamps(links: Sequence[Link]) -> dict[Link, SentStamps]:
+    found = {link: SentStamps(link.device.identity.public, link.peers, default_folder()) for link in links}
+    for stamps in found.values():
+        stamps.restore()
+    return found
+
+
+def _connections() -> list[tuple[FiveTuple, App]]:
+    """Every connected socket and its owner; by a look-up of its own, as the engine's belongs to another thread."""
+    owners = SocketOwners()
+    try:
+        return owners.connections()
+    finally:
+        owners.close()
 
 
 def _without_keys(config: Config) -> str:

@@ -1,5 +1,6 @@
 """The MSS option and resets."""
 
+import socket
 from typing import Any
 
 import pytest
@@ -8,7 +9,16 @@ from hypothesis import strategies as st
 from scapy.layers.inet import TCP
 
 from tests.support.traffic import IPV4, IPV6, PEER, Ends, address, assert_sound, batch_of, dissect, tunnelled, vectors
-from wiresock_py.datapath import FlowTable, PacketDrop, abort, parse, tcp_reset, translate_batch, translate_inbound
+from wiresock_py.datapath import (
+    FlowTable,
+    PacketDrop,
+    abort,
+    parse,
+    provoke,
+    tcp_reset,
+    translate_batch,
+    translate_inbound,
+)
 from wiresock_py.datapath.headers import Header
 from wiresock_py.datapath.tcp import clamp_mss, mss_limit
 from wiresock_py.flow import Route
@@ -137,3 +147,18 @@ def test_only_tcp_can_be_reset() -> None:
     flow = FlowTable().add(IPV4.key(17), Route.TUNNEL, 0.0, peer=PEER, local=address(IPV4.tunnel))
     flow.sequence = 1
     assert abort(flow) is None
+
+
+@BOTH
+def test_one_of_the_two_packets_that_ask_where_a_connection_stands_is_outside_every_window(ends: Ends) -> None:
+    key = ends.key(socket.IPPROTO_TCP)
+    largest_window = 65_535 << 14  # RFC 7323
+    sequences = []
+    for packet in provoke(key):
+        read = assert_sound(packet)
+        assert (address(read.dst), read[TCP].dport) == (key.local, key.local_port)
+        assert (address(read.src), read[TCP].sport) == (key.remote, key.remote_port)
+        assert (str(read[TCP].flags), len(read[TCP].payload)) == ("A", 0)
+        sequences.append(read[TCP].seq)
+    first, second = sequences
+    assert min((second - first) % 2**32, (first - second) % 2**32) > largest_window

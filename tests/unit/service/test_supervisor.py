@@ -113,12 +113,68 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCap
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_worker_in_order(stage: Stage, number: int) -> None:
     stage.stop_when("open", number=number)
     assert stage.run("serve()") == 0
     assert stage.notes == ["born", "open", "stop"]
     assert (stage.line, stage.backend.resets) == ([], 0)
+
+
+RELOADING = """
+serve()
+if lives == 0:
+    say("reloaded", configurations=["b"])
+    note(hear()["kind"])
+"""
+
+
+def test_a_hangup_signal_makes_the_worker_read_its_files_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_has_terminal", lambda: False)  # a service never had one
+    stage.stop_when("open", number=signal.SIGHUP, after=0.2)
+    stage.stop_when("reload", after=0.2)
+    assert stage.run(RELOADING) == 0
+    assert stage.notes == ["born", "open", "reload", "stop"]
+
+
+def test_a_hangup_with_the_terminal_still_there_is_a_wish_to_reload(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_has_terminal", lambda: True)
+    stage.stop_when("open", number=signal.SIGHUP, after=0.2)
+    stage.stop_when("reload", after=0.2)
+    assert stage.run(RELOADING) == 0
+    assert stage.notes == ["born", "open", "reload", "stop"]
+
+
+def test_the_end_of_its_terminal_stops_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = iter([True, False])
+    monkeypatch.setattr(supervisor, "_has_terminal", lambda: next(terminal))
+    stage.stop_when("open", number=signal.SIGHUP)
+    assert stage.run("serve()") == 0
+    assert stage.notes == ["born", "open", "stop"]
+
+
+def test_started_to_outlive_its_terminal_it_does(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        terminal = iter([True, False])
+        monkeypatch.setattr(supervisor, "_has_terminal", lambda: next(terminal))
+        stage.stop_when("open", number=signal.SIGHUP, after=0.2)
+        stage.stop_when("reload", after=0.2)
+        assert stage.run(RELOADING) == 0
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+    assert stage.notes == ["born", "open", "reload", "stop"]
+
+
+def test_the_line_is_held_by_the_rules_of_the_last_reload(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_has_terminal", lambda: False)
+    stage.stop_when("open", number=signal.SIGHUP, after=0.2)
+    stage.stop_when("open", times=2)
+    program = RELOADING.replace("note(hear()", "time.sleep(0.2); os.kill(os.getpid(), 9); note(hear()")
+    assert stage.run(program) == 0
+    assert stage.line == ["held for b", "released"]
 
 
 def test_what_the_first_worker_refuses_ends_the_program_with_its_code(stage: Stage) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from scapy.layers.inet import UDP
@@ -30,7 +30,7 @@ from tests.support.worlds import (
 )
 from wiresock_py.config import parse
 from wiresock_py.crypto import Event
-from wiresock_py.errors import BackendError, ConfigError, ControlError, NetworkError
+from wiresock_py.errors import EXIT_CONFIG, EXIT_NETWORK, BackendError, ConfigError, ControlError, NetworkError
 from wiresock_py.filters import CapturePlan
 from wiresock_py.filters.memory import MemoryBackend
 from wiresock_py.rules import Rules
@@ -40,6 +40,8 @@ from wiresock_py.service.options import RunOptions
 from wiresock_py.service.worker import Worker
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the control socket is not built for Windows yet")
+
+Found = TypeVar("Found")
 
 RULES = f"{EVERYTHING}\nAllowedApps = chrome"
 
@@ -81,6 +83,7 @@ class Desk:
         patch.setattr(worker, "has_route", lambda _family: True)
         patch.setattr(worker, "_tell", lambda kind, **fields: self.told.put((kind, fields)))
         patch.setattr("wiresock_py.engine.links.UdpSocket", Wire)
+        patch.setattr(worker, "_connections", tuple)
         self.state = folder / "state"
         patch.setenv("STATE_DIRECTORY", str(self.state))
 
@@ -141,7 +144,7 @@ def passes(backend: MemoryBackend, port: int) -> bool:
     return bool(backend.network_received(0.3))
 
 
-def eventually(look: Callable[[], list[Path]]) -> list[Path]:
+def eventually(look: Callable[[], list[Found]]) -> list[Found]:
     until = time.monotonic() + 5
     while not (found := look()):
         assert time.monotonic() < until, "it did not happen"
@@ -303,6 +306,58 @@ def test_an_error_nobody_expected_ends_it_at_once(
     running.ended()
     assert exits == [1]
     assert "the worker failed" in caplog.messages
+
+
+# Reloading
+
+
+def test_reload_goes_on_by_the_files_as_they_are_now(desk: Desk) -> None:
+    running = desk.run(desk.make()).serving()
+    desk.write(config_text(f"{EVERYTHING}\nAllowedApps = firefox"))
+    assert ask(desk.control, {"command": "reload"}) == {"reloaded": ["wg0"]}
+    assert passes(desk.backend, 5000)
+    assert not passes(desk.backend, 6000)
+    kind, fields = desk.told.get(timeout=5)
+    assert kind == "reloaded"
+    assert "AllowedApps = firefox" in fields["configurations"][0]
+    assert CLIENT_KEY.to_base64() not in fields["configurations"][0]
+    running.end()
+
+
+def test_a_faulty_file_changes_nothing_and_the_asker_is_told_every_mistake(desk: Desk) -> None:
+    running = desk.run(desk.make()).serving()
+    desk.write(config_text(RULES).replace("AllowedIPs", "AlowedIPs").replace("AllowedApps", "AlowedApps"))
+    answer = ask(desk.control, {"command": "reload"})
+    assert answer["exit_code"] == EXIT_CONFIG
+    lines = [message for message, _ in answer["refused"]]
+    assert [line.rpartition("wg0.conf:")[2].split(": ")[0] for line in lines] == ["7:1", "8:1"]
+    assert "did you mean AllowedIPs?" in answer["refused"][0][1]
+    assert passes(desk.backend, 6000)
+    assert not passes(desk.backend, 5000)
+    running.end()
+
+
+def test_an_endpoint_that_does_not_resolve_changes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(host: str, **_: object) -> None:
+        raise NetworkError(f"the name {host} does not resolve")
+
+    running = desk.run(desk.make()).serving()
+    monkeypatch.setattr("wiresock_py.engine.links.lookup", fail)
+    desk.write(config_text(f"{EVERYTHING}\nAllowedApps = firefox").replace("198.51.100.2:", "moved.example:"))
+    answer = ask(desk.control, {"command": "reload"})
+    assert answer["exit_code"] == EXIT_NETWORK
+    assert "moved.example does not resolve" in answer["refused"][0][0]
+    assert passes(desk.backend, 6000)
+    running.end()
+
+
+def test_asked_by_the_supervisor_it_tells_mistakes_in_its_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    running = desk.run(desk.make()).serving()
+    desk.write("[Interface]\n")
+    desk.say("reload")
+    eventually(lambda: [message for message in caplog.messages if "nothing was changed" in message])
+    running.end()
+    assert running.error is None
 
 
 # Events

@@ -261,6 +261,22 @@ def exchange(name: str, text: str, timeout: float = 5.0) -> str:
     return read_exactly(sock, len(data)).decode()
 
 
+def wait_for_end(name: str, timeout: float = 5.0) -> str:
+    """Wait, sending nothing, until a kept session ends: the name of the error, or "closed"."""
+    sock = sessions.pop(name)
+    sock.settimeout(timeout)
+    try:
+        while sock.recv(65536):
+            pass
+    except TimeoutError:
+        return "still open"
+    except OSError as error:
+        return errno.errorcode.get(error.errno or 0, str(error))
+    finally:
+        sock.close()
+    return "closed"
+
+
 def close_session(name: str) -> None:
     sessions.pop(name).close()
 
@@ -331,6 +347,7 @@ VERBS: dict[str, Callable[..., object]] = {
     "ping": ping,
     "open_session": open_session,
     "exchange": exchange,
+    "wait_for_end": wait_for_end,
     "close_session": close_session,
     "listen": listen,
     "visitors": visitors,
