@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         vectors = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
     if not isinstance(vectors, dict) or vectors.get("schema") != SCHEMA:

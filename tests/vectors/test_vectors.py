@@ -58,4 +58,6 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps({"schema": "something/else"}))
     assert main([str(file)]) == 2
     assert main([str(tmp_path / "absent.json")]) == 2
+    file.write_text("[" * 100_000)
+    assert main([str(file)]) == 2
     assert main([]) == 2

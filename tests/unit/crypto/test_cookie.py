@@ -60,6 +60,13 @@ def test_a_message_is_good_for_one_cookie_reply(generator: CookieGenerator, chec
     assert not generator.consume(reply, 0.0)
 
 
+def test_forged_replies_do_not_spoil_the_genuine_one(generator: CookieGenerator, checker: CookieChecker) -> None:
+    reply = CookieReply.parse(checker.reply(generator.add_macs(MESSAGE, 0.0), 1, CLIENT, 0.0))
+    forged = reply._replace(cookie=bytes(len(reply.cookie)))
+    assert not generator.consume(forged, 0.0)
+    assert generator.consume(reply, 0.0)
+
+
 def test_a_reply_to_an_older_message_is_refused(generator: CookieGenerator, checker: CookieChecker) -> None:
     first = generator.add_macs(MESSAGE, 0.0)
     generator.add_macs(MESSAGE[:-1] + b"x", 5.0)
@@ -82,6 +89,14 @@ def test_the_server_changes_its_secret_after_120_seconds(generator: CookieGenera
     sent = generator.add_macs(MESSAGE, 11.0)
     assert checker.mac2_valid(sent, CLIENT, 129.9)
     assert not checker.mac2_valid(sent, CLIENT, 130.1)
+
+
+def test_there_is_a_secret_from_the_first_moment_of_any_clock(generator: CookieGenerator) -> None:
+    checkers = [CookieChecker(BOB.public_key(), CountingRandom(seed)) for seed in (1, 2)]
+    sent = generator.add_macs(MESSAGE, -100.0)
+    assert generator.consume(CookieReply.parse(checkers[0].reply(sent, 1, CLIENT, -100.0)), -100.0)
+    sent = generator.add_macs(MESSAGE, -100.0)
+    assert [checker.mac2_valid(sent, CLIENT, -100.0) for checker in checkers] == [True, False]
 
 
 def test_every_reply_has_its_own_nonce(checker: CookieChecker) -> None:

@@ -3,11 +3,14 @@
 from ipaddress import ip_address, ip_network
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from tests.support.peers import ALICE, BOB, CLIENT, EVERYWHERE, PACKET, SERVER, connect, device, packets_of
+from wiresock_py.crypto.cookie import CookieGenerator
 from wiresock_py.crypto.device import Device
 from wiresock_py.crypto.drops import Drop
-from wiresock_py.crypto.keys import PrivateKey
+from wiresock_py.crypto.keys import PresharedKey, PrivateKey, PublicKey
+from wiresock_py.crypto.noise import Identity, initiate
 from wiresock_py.crypto.results import Event
 
 CAROL = PrivateKey(b"carol   " * 4)
@@ -60,8 +63,9 @@ def test_a_prefix_given_to_another_peer_moves() -> None:
 
 def test_a_removed_peer_leaves_nothing_behind() -> None:
     ours, theirs = device(ALICE, seed=1), device(BOB, seed=2)
-    bob = ours.add_peer(BOB.public_key(), EVERYWHERE, endpoint=SERVER)
-    connect(bob, theirs.add_peer(ALICE.public_key()))
+    secret = PresharedKey(b"p" * 32)
+    bob = ours.add_peer(BOB.public_key(), EVERYWHERE, preshared_key=secret, endpoint=SERVER)
+    connect(bob, theirs.add_peer(ALICE.public_key(), preshared_key=secret))
     bob.force_handshake(10.0)
     ours.remove_peer(BOB.public_key())
     ours.remove_peer(BOB.public_key())
@@ -85,12 +89,33 @@ def test_our_own_key_and_one_twice_are_refused(key: PrivateKey) -> None:
 
 def test_a_peer_with_a_low_order_key_never_shakes_hands() -> None:
     ours = device(ALICE)
-    low = ours.add_peer(type(BOB.public_key())(bytes(32)), EVERYWHERE, endpoint=SERVER)
+    low = ours.add_peer(PublicKey(bytes(32)), EVERYWHERE, endpoint=SERVER)
     assert low.write([PACKET], 0.0) == []
     for second in range(1, 200):
         assert ours.tick(second).datagrams == []
     assert low.drops[Drop.ZERO_DH] == 20
     assert low.stats(200.0).staged == 0
+
+
+def test_nobody_can_speak_for_a_peer_with_a_low_order_key() -> None:
+    """Its DH(S, S) is zero for everyone, so anybody could: an initiation in its name ends there."""
+    ours = device(ALICE)
+    low = ours.add_peer(PublicKey(bytes(32)), EVERYWHERE)
+    anybody = Identity(BOB)
+    anybody.public = PublicKey(bytes(32))
+    initiated = initiate(
+        anybody,
+        ALICE.public_key(),
+        bytes(32),
+        ephemeral=X25519PrivateKey.from_private_bytes(bytes(CAROL)),
+        local_index=7,
+        timestamp=b"\x40" + bytes(11),
+        now=0.0,
+    )
+    assert initiated is not None
+    message = CookieGenerator(ALICE.public_key()).add_macs(initiated[0].pack(), 0.0)
+    received = ours.read(message, CLIENT, 0.0)
+    assert (received.drop, received.datagrams, low.endpoint) == (Drop.ZERO_DH, [], None)
 
 
 def test_one_tick_serves_all_peers_and_tells_the_next_deadline() -> None:
@@ -150,6 +175,19 @@ class TestPrivateKeyChange:
         ours.set_private_key(CAROL)
         (datagram,) = theirs.write([PACKET], 1.0)
         assert packets_of([ours.read(datagram.data, SERVER, 1.0)]) == [PACKET]
+
+    def test_a_session_confirmed_after_it_only_receives_too(self) -> None:
+        ours, theirs = self.setup()
+        bob, alice = ours.peers[BOB.public_key()], theirs.peers[ALICE.public_key()]
+        alice.endpoint = CLIENT
+        (initiation,) = alice.force_handshake(10.0)
+        (response,) = ours.read(initiation.data, SERVER, 10.0).datagrams
+        ours.set_private_key(CAROL)
+        (confirmation,) = theirs.read(response.data, CLIENT, 10.0).datagrams
+        assert ours.read(confirmation.data, SERVER, 10.0).drop is None
+        assert bob.sending_session(10.0) is None
+        (datagram,) = theirs.write([PACKET], 10.0)
+        assert packets_of([ours.read(datagram.data, SERVER, 10.0)]) == [PACKET]
 
     def test_a_pending_handshake_is_dropped(self) -> None:
         ours, theirs = self.setup()

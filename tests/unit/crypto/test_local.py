@@ -129,6 +129,7 @@ def test_the_greatest_timestamp_outlives_sessions_and_going_down() -> None:
     server.read(initiation.data, CLIENT, 0.0)
     server.down()
     server.set_preshared_key(None)
+    server.identity_changed()
     server.tick(10_000.0)
     assert drop_of(server, initiation.data, 10_001.0) is Drop.OLD_TIMESTAMP
 
@@ -196,6 +197,18 @@ def test_new_indices_avoid_those_in_use() -> None:
         sent += [datagram.data for datagram in peer.force_handshake(0.0)]
         drawn[:0] = [b"\1\0\0\0"]
     assert len({bytes(data[4:8]) for data in sent}) == 2
+
+
+def test_new_indices_avoid_those_of_sessions() -> None:
+    ours, theirs = device(ALICE, seed=1), device(BOB, seed=2)
+    bob = ours.add_peer(BOB.public_key(), endpoint=SERVER)
+    connect(bob, theirs.add_peer(ALICE.public_key()))
+    (taken,) = ours.sessions
+    drawn = [taken.to_bytes(4, "little"), b"free"]
+    ours.random = lambda size: drawn.pop(0) if size == 4 and drawn else bytes([1]) * size
+    (initiation,) = bob.force_handshake(10.0)
+    assert initiation.data[4:8] == b"free"
+    assert list(ours.sessions) == [taken]
 
 
 @given(st.binary(max_size=300), st.integers(0, 5))

@@ -1,5 +1,7 @@
 """One peer: what is sent when. The exact moments are in the vectors (``timer_scenarios``, ``keypair_rotation``)."""
 
+import random
+
 import pytest
 
 from tests.support.peers import (
@@ -16,6 +18,7 @@ from tests.support.peers import (
     packets_of,
     pair,
 )
+from wiresock_py.crypto.device import Device
 from wiresock_py.crypto.drops import Drop
 from wiresock_py.crypto.keys import PresharedKey
 from wiresock_py.crypto.results import Datagram, Event
@@ -112,6 +115,16 @@ def test_a_peer_without_an_endpoint_keeps_packets_until_it_is_heard_of() -> None
     assert packets_of(carry(released, client, SERVER, 1.0)) == [PACKET]
 
 
+def test_packets_that_waited_for_an_endpoint_leave_when_the_peer_is_heard(ends: tuple[Tunnel, Tunnel]) -> None:
+    client, server = ends
+    client.endpoint = None
+    client.write([PACKET], 1.0)
+    (datagram,) = server.write([PACKET], 2.0)
+    released = client.read(datagram.data, ELSEWHERE, 2.0).datagrams
+    assert [one.endpoint for one in released] == [ELSEWHERE]
+    assert packets_of(carry(released, server, CLIENT, 2.0)) == [PACKET]
+
+
 def test_an_endpoint_set_later_is_used_by_the_next_retry() -> None:
     _, server = pair()
     server.write([PACKET], 0.0)
@@ -186,6 +199,14 @@ def test_an_initiator_that_only_receives_rekeys_once_at_165_seconds(ends: tuple[
         assert kinds(client.read(datagram.data, SERVER, now).datagrams) == expected
 
 
+def test_a_late_packet_of_the_last_session_renews_none(ends: tuple[Tunnel, Tunnel]) -> None:
+    """The age that counts is that of the session we send on, not of the one a packet happened to use."""
+    client, server = ends
+    (late,) = server.write([PACKET], 110.0)
+    connect(client, server, 120.0)
+    assert client.read(late.data, SERVER, 170.0).datagrams == []
+
+
 def test_crossing_initiations_give_both_ends_a_session_at_once() -> None:
     client, server = pair()
     server.endpoint = CLIENT
@@ -214,12 +235,12 @@ def test_a_retry_in_the_shadow_of_a_response_comes_later_not_never() -> None:
 
 @pytest.mark.parametrize(("byte", "deadline"), [(b"\0", 5.0), (b"\xff", 5.333)])
 def test_jitter_covers_a_third_of_a_second(byte: bytes, deadline: float) -> None:
-    random = iter([byte * 4] * 2)
+    drawn = iter([byte * 4] * 2)
     client = Tunnel(
         ALICE,
         BOB.public_key(),
         wall_clock=WallClock(),
-        random=lambda size: next(random) if size == 4 else bytes([7]) * size,
+        random=lambda size: next(drawn) if size == 4 else bytes([7]) * size,
         endpoint=SERVER,
     )
     client.force_handshake(0.0)
@@ -263,6 +284,16 @@ def test_traffic_after_giving_up_starts_over() -> None:
     assert packets_of(carry(released, server, CLIENT, 200.0)) == numbered(1)
 
 
+def test_traffic_after_giving_up_is_tried_for_as_long_as_the_first() -> None:
+    client, _ = pair()
+    client.write([PACKET], 0.0)
+    run(client, 0.0, 120.0)
+    client.write([PACKET], 200.0)
+    times, events = run(client, 200.0, 320.0)
+    assert len(times) == 19
+    assert events[-1] is Event.GONE
+
+
 def test_a_handshake_given_up_is_erased_540_seconds_later() -> None:
     client, server = pair()
     (initiation,) = client.force_handshake(0.0)
@@ -282,6 +313,55 @@ def test_a_short_persistent_keepalive_never_stops_trying() -> None:
     gaps = [later - earlier for earlier, later in zip([0.0, *times], times, strict=False)]
     assert len(times) > 80
     assert all(5.0 <= gap < 8.0 for gap in gaps)
+
+
+def test_a_persistent_keepalive_outlives_a_response_that_was_lost() -> None:
+    """It fires while our response holds back initiations, so it sends nothing, and must come again by itself."""
+    client, server = pair()
+    server.set_persistent_keepalive(2, 0.0)
+    server.down()
+    (initiation,) = client.force_handshake(0.0)
+    server.read(initiation.data, CLIENT, 0.0)
+    times, _ = run(server, 0.0, 7.0)
+    assert times == [6.0]
+
+
+def test_a_persistent_keepalive_waits_for_an_endpoint_for_ever() -> None:
+    _, server = pair()
+    server.timers.persistent = 25
+    assert server.up(0.0) == []
+    run(server, 0.0, 500.0)
+    server.endpoint = CLIENT
+    times, _ = run(server, 500.0, 525.0)
+    assert times
+
+
+@pytest.mark.parametrize("handshake", ["initiation", "response"])
+def test_a_handshake_message_ends_the_silence(ends: tuple[Tunnel, Tunnel], handshake: str) -> None:
+    client, server = ends
+    client.write([PACKET], 20.0)
+    if handshake == "initiation":
+        (initiation,) = server.force_handshake(30.0)
+        client.read(initiation.data, SERVER, 30.0)
+    else:
+        (initiation,) = client.force_handshake(30.0)
+        (response,) = server.read(initiation.data, CLIENT, 30.0).datagrams
+        client.read(response.data, SERVER, 30.0)
+    assert run(client, 30.0, 50.0)[0] == []
+
+
+def test_a_responders_handshake_is_complete_with_the_first_packet() -> None:
+    client, server = pair()
+    server.endpoint = CLIENT
+    server.force_handshake(0.0)  # lost; its retry is not needed any more
+    (initiation,) = client.force_handshake(1.0)
+    (response,) = server.read(initiation.data, CLIENT, 1.0).datagrams
+    assert server.tick(1.0).events == []
+    assert server.stats(1.0).handshake_age is None
+    (confirmation,) = client.read(response.data, SERVER, 2.0).datagrams
+    server.read(confirmation.data, CLIENT, 2.0)
+    assert server.stats(3.0).handshake_age == 1.0
+    assert run(server, 2.0, 60.0) == ([], [Event.CONNECTED])
 
 
 def test_silence_forgets_the_way_and_says_so(ends: tuple[Tunnel, Tunnel]) -> None:
@@ -535,6 +615,19 @@ def test_loss_is_estimated_from_the_counters_that_never_came(ends: tuple[Tunnel,
     sent = client.write(numbered(199), 1.0)
     carry(sent[:50] + sent[100:], server, CLIENT, 1.0)
     assert server.stats(1.0).loss == pytest.approx(50 / 200)
+
+
+def test_what_must_be_secret_does_not_come_from_a_generator_that_can_be_seeded() -> None:
+    """Indices, ephemeral keys, nonces and cookie secrets are drawn from the system (section 21 of the notes, 19)."""
+    sent = []
+    for _ in range(2):
+        random.seed(7)
+        ours = Device(ALICE, wall_clock=lambda: 0)
+        sent += ours.add_peer(BOB.public_key(), endpoint=SERVER).force_handshake(0.0)
+        random.seed(7)
+        sent += Tunnel(ALICE, BOB.public_key(), wall_clock=lambda: 0, endpoint=SERVER).force_handshake(0.0)
+    assert len({bytes(datagram.data[4:8]) for datagram in sent}) == 4
+    assert len({bytes(datagram.data[8:40]) for datagram in sent}) == 4
 
 
 def test_our_own_public_key_is_no_peer() -> None:
