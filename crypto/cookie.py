@@ -68,7 +68,7 @@ class CookieChecker:
         self._cookie_key = blake2s_hash(LABEL_COOKIE, bytes(public))
         self._random = random
         self._secret = b""
-        self._secret_expires = 0.0
+        self._secret_expires = float("-inf")
 
     def mac1_valid(self, datagram: Buffer) -> bool:
         """Whether a handshake message is addressed to us; *datagram* has the exact size of its type."""

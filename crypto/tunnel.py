@@ -143,7 +143,7 @@ class Tunnel:
 
     def up(self, now: float) -> list[Datagram]:
         """Start; with a persistent keepalive this sends one at once, hence a handshake."""
-        return self._keepalive(self.local.clock(now)) if self.timers.persistent else []
+        return self._start_keepalives(self.local.clock(now)) if self.timers.persistent else []
 
     def down(self) -> None:
         """Stop: erase sessions, handshake and waiting packets, stop all timers. Endpoint and timestamps stay.
@@ -172,7 +172,7 @@ class Tunnel:
         self.timers.persistent = interval
         if not interval:
             self.timers.cancel(Timer.PERSIST)
-        return self._keepalive(self.local.clock(now)) if turned_on else []
+        return self._start_keepalives(self.local.clock(now)) if turned_on else []
 
     def identity_changed(self) -> None:
         """The local private key is another one: handshakes start afresh, live sessions only receive."""
@@ -434,6 +434,11 @@ class Tunnel:
         datagram = self._seal(session, b"")
         return [datagram, *self.sealed(now, 1, len(datagram.data), False)]
 
+    def _start_keepalives(self, now: float) -> list[Datagram]:
+        """The first persistent one; the next are due whether or not this one can be sent."""
+        self.timers.arm(Timer.PERSIST, now + self.timers.persistent)
+        return self._keepalive(now)
+
     def _seal(self, session: Session, packet: Buffer) -> Datagram:
         padded = padded_length(len(packet), self.mtu)
         plaintext = bytes(packet) + bytes(padded - len(packet))
@@ -466,8 +471,7 @@ class Tunnel:
                 self.local.events.append((self, Event.ERASED))
             case Timer.PERSIST:
                 # Sending re-arms it; with a short interval and a dead peer nothing may be sent, so arm it here too.
-                self.timers.arm(Timer.PERSIST, now + self.timers.persistent)
-                return self._keepalive(now)
+                return self._start_keepalives(now)
         return []
 
     def _retry(self, now: float) -> list[Datagram]:
