@@ -39,6 +39,7 @@ from wiresock_py.crypto.constants import (
 )
 from wiresock_py.crypto.cookie import CookieGenerator
 from wiresock_py.crypto.drops import Drop
+from wiresock_py.crypto.figures import Figures
 from wiresock_py.crypto.inner import padded_length
 from wiresock_py.crypto.keys import KEY_LENGTH, PresharedKey, PrivateKey, PublicKey
 from wiresock_py.crypto.local import Local
@@ -131,9 +132,7 @@ class Tunnel:
         self._pending: PendingInitiation | None = None
         self._staged: deque[bytes] = deque()
         self._initiation_accepted = float("-inf")
-        self._handshake_completed: float | None = None
-        self._handshake_rtt: float | None = None
-        self._tx_bytes = self._rx_bytes = self._tx_packets = self._rx_packets = 0
+        self._figures = Figures()
         local.peers[peer_public_key] = self
 
     def __repr__(self) -> str:
@@ -216,22 +215,7 @@ class Tunnel:
         return self._initiate(self.local.clock(now), fresh=True)
 
     def stats(self, now: float) -> Stats:
-        now = self.local.clock(now)
-        sessions = [session for session in self.slots.all() if session.received]
-        expected = sum(session.replay.greatest + 1 for session in sessions)
-        arrived = sum(session.received for session in sessions)
-        completed = self._handshake_completed
-        return Stats(
-            handshake_age=None if completed is None else now - completed,
-            handshake_rtt=self._handshake_rtt,
-            tx_bytes=self._tx_bytes,
-            rx_bytes=self._rx_bytes,
-            tx_packets=self._tx_packets,
-            rx_packets=self._rx_packets,
-            loss=max(0.0, 1 - arrived / expected) if expected else 0.0,
-            staged=len(self._staged),
-            drops=dict(self.drops),
-        )
+        return self._figures.stats(self.local.clock(now), self.slots.all(), len(self._staged), self.drops)
 
     # For the data path, which seals and opens batches by itself
 
@@ -251,8 +235,8 @@ class Tunnel:
         """Account for *packets* just sealed on ``sending_session``: *size* UDP payload bytes in all, *data* if any of
         them was not empty. Returns what must be sent after them: the initiation of a rekey."""
         now = self.local.clock(now)
-        self._tx_packets += packets
-        self._tx_bytes += size
+        self._figures.tx_packets += packets
+        self._figures.tx_bytes += size
         self.timers.authentic_sent(now)
         if data and not self.timers.running(Timer.SILENCE):
             self.timers.data_sent(now, self._jitter())
@@ -270,8 +254,8 @@ class Tunnel:
         empty. Returns what must be sent now: packets that the session's confirmation released, the initiation of a
         rekey."""
         now = self.local.clock(now)
-        self._rx_packets += packets
-        self._rx_bytes += size
+        self._figures.rx_packets += packets
+        self._figures.rx_bytes += size
         session.received += packets
         released = self.endpoint is None
         self.endpoint = source
@@ -320,8 +304,8 @@ class Tunnel:
         self._forget(self.slots.responded(session))
         self.timers.authentic_received(now)
         self.timers.handshake_sent(now)
-        self._rx_bytes += INITIATION_SIZE
-        self._tx_bytes += RESPONSE_SIZE
+        self._figures.rx_bytes += INITIATION_SIZE
+        self._figures.tx_bytes += RESPONSE_SIZE
         return [Datagram(self.cookies.add_macs(response.pack(), now), source)]
 
     def accept(self, response: Response, source: Address, now: float) -> list[Datagram] | Drop:
@@ -336,8 +320,8 @@ class Tunnel:
         session = self._session(keys, pending.local_index, response.sender, initiator=True, now=now)
         self._forget(self.slots.initiated(session))
         self.endpoint = source
-        self._handshake_rtt = now - pending.sent
-        self._rx_bytes += RESPONSE_SIZE
+        self._figures.round_trip = now - pending.sent
+        self._figures.rx_bytes += RESPONSE_SIZE
         self.timers.authentic_received(now)
         self._handshake_complete(now)
         return self._keepalive(now)
@@ -374,7 +358,7 @@ class Tunnel:
         self.local.pending[index] = self
         self.timers.handshake_sent(now)
         self.timers.initiation_due(now, self._jitter())
-        self._tx_bytes += INITIATION_SIZE
+        self._figures.tx_bytes += INITIATION_SIZE
         return [Datagram(self.cookies.add_macs(initiation.pack(), now), self.endpoint)]
 
     def _session(self, keys: Keys, local_index: int, remote_index: int, *, initiator: bool, now: float) -> Session:
@@ -393,7 +377,7 @@ class Tunnel:
         return session
 
     def _handshake_complete(self, now: float) -> None:
-        self._handshake_completed = now
+        self._figures.completed = now
         self.timers.handshake_complete()
         self.local.events.append((self, Event.CONNECTED))
 
