@@ -11,13 +11,15 @@ from wiresock_py.filters.host import HostNetwork
 # Where each backend lives. A module is only imported on a system it can work on: the netfilter package speaks netlink,
 # which the socket module of other systems does not know.
 _CLASSES = {
+    "ndisapi": ("wiresock_py.filters.ndisapi.backend", "NdisApiBackend", ("win32",)),
     "netfilter": ("wiresock_py.filters.netfilter", "NetfilterBackend", ("linux",)),
     "memory": ("wiresock_py.filters.memory", "MemoryBackend", ()),
 }
 # The first that works is the default; memory carries no real traffic and is never chosen by itself.
-_PREFERENCE = ("netfilter",)
+_PREFERENCE = ("ndisapi", "netfilter")
 
 NAMES = tuple(_CLASSES)
+_SYSTEMS = {"linux": "Linux", "win32": "Windows"}
 
 
 def backend_class(name: str) -> type[Backend]:
@@ -26,7 +28,9 @@ def backend_class(name: str) -> type[Backend]:
         raise BackendError(f"there is no backend {name!r}", f"use one of: {', '.join(NAMES)}")
     module, attribute, platforms = _CLASSES[name]
     if platforms and sys.platform not in platforms:
-        raise BackendError(f"the {name} backend works on {' and '.join(platforms)} only, this is {sys.platform}")
+        systems = " and ".join(_SYSTEMS[platform] for platform in platforms)
+        here = _SYSTEMS.get(sys.platform, sys.platform)
+        raise BackendError(f"the {name} backend works on {systems} only, this is {here}")
     found: type[Backend] = getattr(importlib.import_module(module), attribute)
     return found
 

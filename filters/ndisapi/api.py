@@ -48,12 +48,14 @@ from wiresock_py.filters.ndisapi.raw.structures import (
     STATIC_FILTER_WITH_POSITION,
     TCP_AdapterList,
 )
-from wiresock_py.filters.ndisapi.static_filters import StaticFilter, pack, unpack
+from wiresock_py.filters.ndisapi.static_filters import FilterStatistics, StaticFilter, pack, packed, unpack
 from wiresock_py.filters.ndisapi.version import check_request, check_version
 
 _OID_HEADER = struct.Struct("<QII")
 _TABLE_HEADER = STATIC_FILTER_TABLE.m_StaticFilters.offset
 _FILTER = ctypes.sizeof(STATIC_FILTER)
+# STATIC_FILTER from m_LastReset to m_BytesOut
+_COUNTERS = struct.Struct(f"<20xIQQQQ{_FILTER - 56}x")
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 
@@ -156,11 +158,11 @@ class NdisApi:
         undone = []
         if count := self.filter_count():
             undone.append(f"removed {count} static filters")
-        self.reset_filters()
         for adapter in self.adapters():
             if mode := self.mode(adapter):
                 undone.append(f"switched adapter {adapter.name} from mode {mode:#x} to 0")
             self.release(adapter)
+        self.reset_filters()  # last: a mode without filters captures everything
         return undone
 
     # Events.
@@ -286,23 +288,30 @@ class NdisApi:
 
         Raises BackendError for a filter, made by another program, that has no form here.
         """
-        code = Ioctl.GET_PACKET_FILTERS_RESET_STATS if reset_statistics else Ioctl.GET_PACKET_FILTERS
-        # one more than there are, because another program may just be adding one
-        answer = self.request(code, b"", _TABLE_HEADER + (self.filter_count() + 1) * _FILTER)
-        if len(answer) < _TABLE_HEADER:
-            return []
-        count = min(_U32.unpack_from(answer)[0], (len(answer) - _TABLE_HEADER) // _FILTER)
+        table = self._table(reset_statistics=reset_statistics)
         found = []
-        for i in range(count):
+        for i in range(0, len(table), _FILTER):
             try:
-                found.append(unpack(STATIC_FILTER.from_buffer_copy(answer, _TABLE_HEADER + i * _FILTER)))
+                found.append(unpack(STATIC_FILTER.from_buffer_copy(table, i)))
             except ValueError as error:
-                raise BackendError(f"static filter {i}: {error}", "another program made it; reset_filters()") from error
+                number = i // _FILTER
+                raise BackendError(
+                    f"static filter {number}: {error}", "another program made it; reset_filters()"
+                ) from error
         return found
+
+    def filter_statistics(self, *, reset: bool = False) -> list[FilterStatistics]:
+        """Only the counters, in the order of the table: cheaper than ``filters``, and no filter is refused."""
+        return [
+            FilterStatistics(packets_in, bytes_in, packets_out, bytes_out, since)
+            for since, packets_in, bytes_in, packets_out, bytes_out in _COUNTERS.iter_unpack(
+                self._table(reset_statistics=reset)
+            )
+        ]
 
     def set_filters(self, filters: Sequence[StaticFilter]) -> None:
         """Replace the whole table in one step; counters start at 0."""
-        table = _U32.pack(len(filters)) + bytes(4) + b"".join(bytes(pack(rule)) for rule in filters)
+        table = _U32.pack(len(filters)) + bytes(4) + b"".join(map(packed, filters))
         self.request(Ioctl.SET_PACKET_FILTERS, table)
 
     def reset_filters(self) -> None:
@@ -443,6 +452,16 @@ class NdisApi:
         request = block.unsorted_send_request(indices)
         self._device.control(code, request.address, request.size, request.address, request.size)
         return block.unsorted_done()
+
+    def _table(self, *, reset_statistics: bool) -> bytes:
+        """The driver's static filters, one after the other."""
+        code = Ioctl.GET_PACKET_FILTERS_RESET_STATS if reset_statistics else Ioctl.GET_PACKET_FILTERS
+        # one more than there are, because another program may just be adding one
+        answer = self.request(code, b"", _TABLE_HEADER + (self.filter_count() + 1) * _FILTER)
+        if len(answer) < _TABLE_HEADER:
+            return b""
+        count = min(_U32.unpack_from(answer)[0], (len(answer) - _TABLE_HEADER) // _FILTER)
+        return answer[_TABLE_HEADER : _TABLE_HEADER + count * _FILTER]
 
     def _oid(self, code: Ioctl, adapter: Adapter, oid: int, value: bytes) -> bytes:
         header = _OID_HEADER.pack(adapter.handle, oid, len(value))

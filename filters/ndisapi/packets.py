@@ -29,9 +29,10 @@ STRIDE = (ctypes.sizeof(INTERMEDIATE_BUFFER) + 7) & ~7
 
 # m_hAdapter, (the rest of the driver's own link), m_dwDeviceFlags, m_Length, m_Flags, m_8021q, m_FilterID, m_Reserved
 HEADER = struct.Struct("<Q8xIIIII16s")
-_NEW_HEADER = struct.Struct("<QQIIIII16x")
+NEW_HEADER = struct.Struct("<QQIIIII16x")
 _DIRECTION_LENGTH = struct.Struct("<II")
 _DIRECTION = INTERMEDIATE_BUFFER.m_dwDeviceFlags.offset
+LENGTH_AT = INTERMEDIATE_BUFFER.m_Length.offset
 _BATCH_HEADER = struct.Struct("<QII")
 _POINTERS = ETH_M_REQUEST.EthPacket.offset
 _UNSORTED_COUNT = UNSORTED_READ_SEND_REQUEST.packets_num.offset
@@ -100,7 +101,7 @@ class PacketBlock:
         """Make packet *i* a new one with a copy of *frame*; *vlan* is the driver's m_8021q of a packet like it."""
         length = checked_length(len(frame))
         start = i * STRIDE
-        _NEW_HEADER.pack_into(self.data, start, adapter, 0, direction, length, 0, vlan, 0)
+        NEW_HEADER.pack_into(self.data, start, adapter, 0, direction, length, 0, vlan, 0)
         self.data[start + FRAME : start + FRAME + length] = frame
 
     def append(self, frame: Buffer, direction: int = Direction.SEND, adapter: int = 0, vlan: int = 0) -> None:
@@ -137,6 +138,8 @@ class PacketBlock:
 
     def unsorted_send_request(self, indices: Sequence[int] | None = None) -> Request:
         """UNSORTED_READ_SEND_REQUEST for all packets, or those at *indices*; each goes to its own adapter."""
+        if indices is None:  # the pointers for reading name all buffers in order
+            return self._unsorted_request(self._read, self.count)
         return self._unsorted_request(self._send, self._point(indices))
 
     def unsorted_done(self) -> int:

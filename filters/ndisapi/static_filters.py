@@ -7,6 +7,7 @@ have a mode. A filter matches a packet if everything given matches; what is not 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, replace
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, NamedTuple
 
@@ -151,6 +152,12 @@ def pack(rule: StaticFilter) -> STATIC_FILTER:
         raw.m_TransportFilter.m_dwUnionSelector = c.ICMP
         _pack_icmp(rule, raw.m_TransportFilter.m_Icmp)
     return raw
+
+
+@lru_cache(maxsize=8192)
+def packed(rule: StaticFilter) -> bytes:
+    """The bytes of ``pack``; remembered, because a table is written far more often than its filters change."""
+    return bytes(pack(rule))
 
 
 def unpack(raw: STATIC_FILTER) -> StaticFilter:

@@ -1,4 +1,4 @@
-"""A host, its apps and the wire beyond, around one backend: in memory, or real in network namespaces.
+"""A host, its apps and the wire beyond, around one backend: in memory, on a driver double, or real in namespaces.
 
 Both have the addresses of the picture in namespaces.py. Nothing here sleeps: a *marker* datagram that no plan captures
 follows what a test sent by the same adapter; once it is seen on the wire, all that was going to come has come.
@@ -9,12 +9,17 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from tests.backends.packets import Datagram, build, read
+from tests.support.drivers import Driver
+from tests.support.ethernet import EthernetHost
 from wiresock_py.filters import Backend, PacketBatch
 from wiresock_py.filters.memory import MemoryBackend
+from wiresock_py.filters.ndisapi import NdisApi
+from wiresock_py.filters.ndisapi.backend import NdisApiBackend
 
+ETHERNET = {"eth0": ("10.77.0.2/24", "fd77::2/64"), "side0": ("10.78.0.2/24", "fd78::2/64")}
 HOST = {"eth0": ("10.77.0.2", "fd77::2"), "side0": ("10.78.0.2", "fd78::2"), "lo": ("127.0.0.1", "::1")}
 NEIGHBOUR = {"eth0": "10.77.0.1", "side0": "10.78.0.1"}
 MARKER_PORT = 4999
@@ -48,6 +53,9 @@ class World(Protocol):
 
     def listen(self, address: str, port: int) -> "Listener":
         """An app on the host that waits for datagrams."""
+
+    def unavailable_reason(self) -> str | None:
+        """The backend's, for this host."""
 
 
 class Listener(Protocol):
@@ -94,6 +102,9 @@ class MemoryWorld:
     def listen(self, address: str, port: int) -> Listener:
         return MemoryListener(self, address, port)
 
+    def unavailable_reason(self) -> str | None:
+        return self.backend.unavailable_reason()
+
     def take(self, address: str, port: int) -> Datagram:
         while True:
             for datagram in self._delivered:
@@ -105,13 +116,68 @@ class MemoryWorld:
             self._delivered += [found for packet in packets if (found := read(packet))]
 
 
+class Deliveries(Protocol):
+    def take(self, address: str, port: int) -> Datagram:
+        """The next datagram that arrived there."""
+
+
 class MemoryListener:
-    def __init__(self, world: MemoryWorld, address: str, port: int) -> None:
+    def __init__(self, world: Deliveries, address: str, port: int) -> None:
         self._world, self._address, self._port = world, address, port
 
     def received(self) -> tuple[bytes, tuple[str, int]]:
         datagram = self._world.take(self._address, self._port)
         return datagram.payload, (datagram.source, datagram.source_port)
+
+
+class NdisApiWorld:
+    """The ndisapi backend on a driver double, with this module in the parts of host and wire."""
+
+    def __init__(self, driver: Driver, **options: Any) -> None:
+        """*options* are the backend's."""
+        self.host = EthernetHost(driver, ETHERNET, default=("eth0",))
+        self.driver = driver
+        self.backend: NdisApiBackend = NdisApiBackend(self.host, driver.open, **options)
+        self.adapters = {name: network.index for name, network in self.host.networks.items()}
+        self._ports = itertools.count(40_000)
+        self._delivered: list[Datagram] = []
+
+    def send(self, payload: bytes, destination: str, port: int = 7, source_port: int = 0) -> int:
+        adapter, own = host_address(destination)
+        source_port = source_port or next(self._ports)
+        packet = build(Datagram(own, source_port, destination, port, payload))
+        if adapter == "lo":
+            self.host.local.append(packet)
+        else:
+            self.host.stack_sends(packet, adapter)
+        return source_port
+
+    @contextmanager
+    def own_socket(self) -> Iterator[tuple[Send, int]]:
+        own_port = next(self._ports)
+        with self.backend.exempt(own_port):
+            yield lambda payload, destination, port: self.send(payload, destination, port, own_port), own_port
+
+    def left(self) -> list[Datagram]:
+        found = [read(packet) for adapter in ETHERNET for packet in self.host.network_received(adapter)]
+        return [datagram for datagram in found if datagram is not None]
+
+    def listen(self, address: str, port: int) -> Listener:
+        return MemoryListener(self, address, port)
+
+    def unavailable_reason(self) -> str | None:
+        return self.backend.unavailable_reason(self.driver.open)
+
+    def take(self, address: str, port: int) -> Datagram:
+        packets = [packet for adapter in ETHERNET for packet in self.host.stack_received(adapter)]
+        while self.host.local:
+            packets.append(self.host.local.popleft())
+        self._delivered += [found for packet in packets if (found := read(packet))]
+        for datagram in self._delivered:
+            if (datagram.destination, datagram.port) == (address, port):
+                self._delivered.remove(datagram)
+                return datagram
+        raise AssertionError(f"nothing arrived for {address} port {port}")
 
 
 @contextmanager
@@ -121,6 +187,18 @@ def memory_world() -> Iterator[World]:
         yield world
     finally:
         world.backend.close()
+
+
+@contextmanager
+def ndisapi_world(driver: Driver) -> Iterator[NdisApiWorld]:
+    """After it the adapters must be as if nobody had been there."""
+    world = NdisApiWorld(driver)
+    try:
+        yield world
+    finally:
+        world.backend.close()
+    with NdisApi(driver.open()) as api:
+        assert api.restore() == []
 
 
 def all_packets(batch: PacketBatch) -> list[bytes]:
@@ -233,6 +311,9 @@ if sys.platform == "linux":
             opened = self.open_socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
             opened.bind((address, port))
             return SocketListener(opened)
+
+        def unavailable_reason(self) -> str | None:
+            return self.backend.unavailable_reason()
 
     @contextmanager
     def netfilter_world(host: Namespace, wire: Namespace) -> Iterator[NetfilterWorld]:

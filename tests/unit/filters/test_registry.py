@@ -12,7 +12,7 @@ from wiresock_py.filters.memory import MemoryBackend
 def test_an_unknown_name_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(BackendError, match="no backend 'netfliter'") as caught:
         registry.create("netfliter")
-    assert caught.value.remedy == "use one of: netfilter, memory"
+    assert caught.value.remedy == "use one of: ndisapi, netfilter, memory"
 
 
 def test_a_backend_is_made_by_name_with_its_options() -> None:
@@ -28,15 +28,15 @@ def test_every_known_backend_says_whether_it_works_here() -> None:
 
 
 def test_memory_is_never_chosen_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
-    with pytest.raises(BackendError, match="works on linux only"):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(BackendError, match=r"works on Windows only, this is darwin.*works on Linux only"):
         registry.default_name()
 
 
 def test_a_backend_of_another_system_is_known_but_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr("importlib.import_module", lambda _name: pytest.fail("imported"))
-    with pytest.raises(BackendError, match="the netfilter backend works on linux only, this is win32"):
+    with pytest.raises(BackendError, match="the netfilter backend works on Linux only, this is Windows"):
         registry.backend_class("netfilter")
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.support.drivers import Plugged
 from wiresock_py.filters.base import CapturePlan, Network
-from wiresock_py.filters.ndisapi import Action, Adapter, AdapterMode, Direction, NdisApi
+from wiresock_py.filters.ndisapi import Action, Adapter, AdapterMode, Direction, NdisApi, StaticFilter
 from wiresock_py.filters.ndisapi.emulator.filter_table import FilterTable
-from wiresock_py.filters.ndisapi.plan_filters import bypass_filter, plan_filters
+from wiresock_py.filters.ndisapi.plan_filters import bypass_filters, bypassed_flow, exempt_filters, plan_filters
 from wiresock_py.filters.ndisapi.static_filters import pack
 from wiresock_py.filters.plan import PlanMatcher
 from wiresock_py.flow import FiveTuple
@@ -54,9 +54,9 @@ def frame(content: bytes) -> bytes:
     return bytes(12) + (b"\x08\x00" if content[0] >> 4 == 4 else b"\x86\xdd") + content
 
 
-def captured(plan: CapturePlan, content: bytes, bypassed: Sequence[FiveTuple] = ()) -> bool:
+def captured(plan: CapturePlan, content: bytes, before: Sequence[StaticFilter] = ()) -> bool:
     table = FilterTable()
-    table.replace(pack(rule) for rule in plan_filters(plan, bypassed))
+    table.replace(pack(rule) for rule in [*before, *plan_filters(plan)])
     return table.decide(frame(content), Direction.SEND, 1)[0] == Action.REDIRECT
 
 
@@ -91,22 +91,64 @@ def test_a_family_without_a_plan_costs_no_filters() -> None:
     assert len(plan_filters(CapturePlan(()))) == 1
 
 
-@pytest.mark.parametrize("remote", ["192.0.2.1", "2001:db8::7"])
-def test_a_bypassed_flow_is_left_alone_and_its_neighbour_is_not(remote: str) -> None:
-    destination = ip_address(remote)
-    plan = CapturePlan((IPv4Network("0.0.0.0/0"), IPv6Network("::/0")))
-    content = packet(destination, 17, (5000, 443))
-    own = packet(destination, 17, (5001, 443))
-    local = content[12:16] if destination.version == 4 else content[8:24]
-    flow = FiveTuple(17, local, 5001, destination.packed, 443)
-    assert captured(plan, content, [flow])
-    assert not captured(plan, own, [flow])
-    assert captured(plan, own)
+EVERYTHING = CapturePlan((IPv4Network("0.0.0.0/0"), IPv6Network("::/0")))
+BOTH = pytest.mark.parametrize("remote", ["192.0.2.1", "2001:db8::7"])
 
 
-def test_a_flow_without_ports_is_bypassed_by_its_addresses() -> None:
-    rule = bypass_filter(FiveTuple(1, bytes((10, 0, 0, 1)), 77, bytes((10, 0, 0, 2)), 0))
-    assert (rule.protocol, rule.source_ports, rule.icmp_types) == (1, None, None)
+def flow_of(content: bytes, protocol: int, port: int) -> FiveTuple:
+    local, remote = (content[12:16], content[16:20]) if content[0] >> 4 == 4 else (content[8:24], content[24:40])
+    return FiveTuple(protocol, local, port, remote, 443)
+
+
+@BOTH
+@pytest.mark.parametrize("protocol", [6, 17])
+def test_a_bypassed_flow_is_left_alone_and_its_neighbour_is_not(remote: str, protocol: int) -> None:
+    content, other = (packet(ip_address(remote), protocol, (port, 443)) for port in (5001, 5000))
+    rules = bypass_filters(flow_of(content, protocol, 5001))
+    assert not captured(EVERYTHING, content, rules)
+    assert captured(EVERYTHING, other, rules)
+    assert captured(EVERYTHING, content)
+
+
+@BOTH
+def test_a_new_connection_between_the_ends_of_a_bypassed_one_is_shown(remote: str) -> None:
+    content = packet(ip_address(remote), 6, (5001, 443))
+    start = len(content) - 20
+    opening = content[: start + 13] + b"\x02" + content[start + 14 :]
+    assert captured(EVERYTHING, opening, bypass_filters(flow_of(content, 6, 5001)))
+
+
+@BOTH
+@pytest.mark.parametrize("protocol", [6, 17])
+def test_a_bypassed_flow_is_known_by_its_filter(remote: str, protocol: int) -> None:
+    flow = flow_of(packet(ip_address(remote), protocol, (5001, 443)), protocol, 5001)
+    assert [bypassed_flow(rule) for rule in bypass_filters(flow)][-1] == flow
+    others = [*plan_filters(EVERYTHING), *exempt_filters(5001), *bypass_filters(flow)[:-1]]
+    assert [bypassed_flow(rule) for rule in others] == [None] * len(others)
+
+
+@BOTH
+@pytest.mark.parametrize("protocol", [6, 17])
+def test_what_an_exempt_port_sends_is_left_alone(remote: str, protocol: int) -> None:
+    own, other = (packet(ip_address(remote), protocol, ports) for ports in ((5001, 53), (53, 5001)))
+    plan = CapturePlan(EVERYTHING.capture, dns=True)
+    assert not captured(plan, own, exempt_filters(5001))
+    assert captured(plan, other, exempt_filters(5001))
+
+
+def test_elsewhere_only_dns_is_captured() -> None:
+    table = FilterTable()
+    table.replace(pack(rule) for rule in plan_filters(CapturePlan(EVERYTHING.capture, dns=True), elsewhere=(7,)))
+    query, other = (frame(packet(ip_address("192.0.2.1"), 17, (5000, port))) for port in (53, 443))
+    assert [table.decide(content, Direction.SEND, 7)[0] for content in (query, other)] == [Action.REDIRECT, Action.PASS]
+    assert table.decide(other, Direction.SEND, 8)[0] == Action.REDIRECT
+
+
+def test_a_frame_for_every_machine_of_the_link_is_left_alone() -> None:
+    table = FilterTable()
+    table.replace(pack(rule) for rule in plan_filters(EVERYTHING))
+    content = b"\xff" * 6 + frame(packet(IPv4Address("192.0.2.255"), 17, (5000, 443)))[6:]
+    assert table.decide(content, Direction.SEND, 1)[0] == Action.PASS
 
 
 def test_the_driver_holds_a_plan_as_it_is(api: NdisApi, adapter: Adapter, ethernet: Plugged) -> None:

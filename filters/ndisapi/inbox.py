@@ -1,0 +1,211 @@
+"""Captured packets: read in batches over all adapters, shown where they lie, and sent on as their verdicts say.
+
+A batch is one request each way. Where it is of the ordinary kind, plain IP frames of one adapter to a known router, its
+columns are made by a handful of operations on all of it; anything else is looked at one by one.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from wiresock_py.filters.base import PacketBatch, Verdict
+from wiresock_py.filters.ndisapi.adapters import Direction
+from wiresock_py.filters.ndisapi.api import NdisApi
+from wiresock_py.filters.ndisapi.attachments import ETHERNET_HEADER, Attachment
+from wiresock_py.filters.ndisapi.checksums import Checksums
+from wiresock_py.filters.ndisapi.device import EventHandle
+from wiresock_py.filters.ndisapi.next_hops import NextHops
+from wiresock_py.filters.ndisapi.outbox import ETHERTYPES, IPV4_HEADER
+from wiresock_py.filters.ndisapi.packets import FRAME, STRIDE, PacketBlock
+from wiresock_py.filters.ndisapi.raw.constants import MAX_ETHER_FRAME
+from wiresock_py.filters.plan import PORTED
+from wiresock_py.flow import FiveTuple
+
+DROP, BYPASS = int(Verdict.DROP), int(Verdict.BYPASS)
+SEND = int(Direction.SEND)
+IPV4, IPV6 = ETHERTYPES[4], ETHERTYPES[6]
+IP = frozenset((IPV4, IPV6))
+# 802.1Q and 802.1ad: a tag of four bytes, then another type.
+TAGS = frozenset((b"\x81\x00", b"\x88\xa8"))
+MAX_TAGS = 2
+SMALLEST = ETHERNET_HEADER + IPV4_HEADER
+# Of each INTERMEDIATE_BUFFER: m_hAdapter, m_dwDeviceFlags, m_Length, m_8021q; of its frame: destination, type.
+_HEADS = struct.Struct(f"<Q8xII4xI20x6s6x2s{STRIDE - FRAME - ETHERNET_HEADER}x")
+_PORTS = struct.Struct(">HH")
+
+
+class Inbox:
+    """The driver's queue, from our side. ``receive`` and ``finish`` belong to one thread."""
+
+    def __init__(self, api: NdisApi, next_hops: NextHops, capacity: int, stopped: EventHandle) -> None:
+        """*stopped* ends a wait. Makes an event of its own, ``queued``, which ``close`` closes."""
+        self._api = api
+        self._next_hops = next_hops
+        self._checksums = Checksums()
+        self._block = PacketBlock(capacity)
+        self._batch = PacketBatch(self._block.data)
+        self._offsets = [self._block.frame_offset(i) + ETHERNET_HEADER for i in range(capacity)]
+        self._stopped = stopped
+        self.queued = api.create_event()
+        self.adapters: Mapping[int, Attachment] = {}
+        """Whose packets are ours, by handle; replaced, never changed."""
+        self.counters = Counter(
+            captured=0, passed=0, bypassed=0, dropped=0, truncated=0, malformed=0, not_ip=0, foreign=0, not_passed=0
+        )
+        self.read = 0
+        """Packets taken from the driver, of whatever kind."""
+
+    def close(self) -> None:
+        """After the driver was told to forget the event."""
+        self._api.close_event(self.queued)
+
+    def receive(self, timeout: float) -> PacketBatch | None:
+        """The next batch, waiting up to *timeout* seconds."""
+        if batch := self._next():
+            return batch
+        for seconds in (0.0, timeout):
+            if self._api.wait((self._stopped, self.queued), seconds) == 0:
+                return None
+            self._api.reset_event(self.queued)  # before reading: what comes now sets it again
+            if batch := self._next():
+                return batch
+        return None
+
+    def finish(self, batch: PacketBatch) -> list[FiveTuple]:
+        """Carry out the verdicts; returns the flows that need not be shown any more."""
+        tokens, verdicts = batch.token, batch.verdict
+        if not tokens:
+            return []
+        dropped = verdicts.count(DROP)
+        bypassed = verdicts.count(BYPASS)
+        counters = self.counters
+        counters["dropped"] += dropped
+        counters["bypassed"] += bypassed
+        counters["passed"] += len(verdicts) - dropped - bypassed
+        flows = []
+        if dropped < len(verdicts):
+            self._pass_on([token for token, verdict in zip(tokens, verdicts, strict=True) if verdict != DROP])
+            if bypassed:
+                flows = [_flow(batch, i) for i, verdict in enumerate(verdicts) if verdict == BYPASS]
+        tokens.clear()  # decided: nothing is sent twice
+        return [flow for flow in flows if flow is not None]
+
+    def _next(self) -> PacketBatch | None:
+        """The next batch of the queue that has packets for us in it."""
+        batch = self._batch
+        batch.clear()
+        while not batch.offset:
+            count = self._api.read_unsorted(self._block)
+            if not count:
+                return None
+            self.read += count
+            self._sort(count)
+        self.counters["captured"] += len(batch)
+        self._checksums.inspect(batch)
+        return batch
+
+    def _sort(self, count: int) -> None:
+        """Fill the batch from the block."""
+        handles, directions, lengths, tags, to, kinds = zip(
+            *_HEADS.iter_unpack(self._block.data[: count * STRIDE]), strict=True
+        )
+        handle = handles[0]
+        if (
+            handles.count(handle) == count
+            and handle in self.adapters
+            and directions.count(SEND) == count
+            and IP.issuperset(kinds)
+            and self._next_hops.routers.issuperset(to)
+            and min(lengths) >= SMALLEST
+            and max(lengths) <= MAX_ETHER_FRAME
+            and not any(tags)
+        ):
+            batch = self._batch
+            batch.offset += self._offsets[:count]
+            batch.length += [length - ETHERNET_HEADER for length in lengths]
+            batch.flags += [0] * count
+            batch.adapter += [self.adapters[handle].index] * count
+            batch.token += range(count)
+            batch.verdict += [DROP] * count
+        else:
+            self._sort_singly(handles, directions, lengths, tags)
+
+    def _sort_singly(
+        self, handles: Sequence[int], directions: Sequence[int], lengths: Sequence[int], tags: Sequence[int]
+    ) -> None:
+        others: list[int] = []
+        arrived: list[int] = []
+        for i, (handle, direction, length, tag) in enumerate(zip(handles, directions, lengths, tags, strict=True)):
+            attachment = self.adapters.get(handle)
+            if length > MAX_ETHER_FRAME:
+                self.counters["truncated"] += 1  # a jumbo build's frame: the driver itself could not take it back
+            elif length < ETHERNET_HEADER:
+                self.counters["malformed"] += 1
+            elif direction != SEND:
+                arrived.append(i)
+            elif attachment is None:
+                self.counters["foreign"] += 1
+                others.append(i)
+            elif not self._take(i, attachment, length, tag):
+                self.counters["not_ip"] += 1
+                others.append(i)
+        if others:
+            self._pass_on(others)
+        if arrived:  # captured in another program's name, but ours to give back now that we have them
+            self.counters["foreign"] += len(arrived)
+            self.counters["not_passed"] += len(arrived) - self._api.send_unsorted_to_stack(self._block, arrived)
+
+    def _take(self, i: int, attachment: Attachment, length: int, tag: int) -> bool:
+        """Show a frame's packet; False if there is none in it."""
+        batch = self._batch
+        frame = self._block.frame_offset(i)
+        link = _link_length(batch.data[frame : frame + length])
+        if not link or length < link + IPV4_HEADER:
+            return False
+        packet = frame + link
+        version = batch.data[packet] >> 4
+        destination = batch.data[packet + 16 : packet + 20] if version == 4 else batch.data[packet + 24 : packet + 40]
+        self._next_hops.learn(attachment, bytes(batch.data[frame:packet]), bytes(destination), tag)
+        batch.offset.append(packet)
+        batch.length.append(length - link)
+        batch.flags.append(0)
+        batch.adapter.append(attachment.index)
+        batch.token.append(i)
+        batch.verdict.append(DROP)
+        return True
+
+    def _pass_on(self, indices: Sequence[int]) -> None:
+        self.counters["not_passed"] += len(indices) - self._api.send_unsorted_to_adapters(self._block, indices)
+
+
+def _link_length(frame: memoryview) -> int:
+    """Bytes before the IP header; 0 if the frame holds no IP packet."""
+    at = ETHERNET_HEADER - 2
+    for _ in range(MAX_TAGS + 1):
+        kind = bytes(frame[at : at + 2])
+        if kind in IP:
+            return at + 2
+        if kind not in TAGS:
+            return 0
+        at += 4
+    return 0
+
+
+def _flow(batch: PacketBatch, i: int) -> FiveTuple | None:
+    """The flow of a TCP or UDP packet with plain headers; None for any other."""
+    start = batch.offset[i]
+    packet = batch.data[start : start + batch.length[i]]
+    if packet[0] >> 4 == 4:
+        transport, protocol = (packet[0] & 15) * 4, packet[9]
+        local, remote = bytes(packet[12:16]), bytes(packet[16:20])
+        if int.from_bytes(packet[6:8], "big") & 0x3FFF:
+            return None
+    elif packet[0] >> 4 == 6 and len(packet) >= 40:
+        transport, protocol = 40, packet[6]
+        local, remote = bytes(packet[8:24]), bytes(packet[24:40])
+    else:
+        return None
+    if protocol not in PORTED or len(packet) < transport + 4:
+        return None
+    source, destination = _PORTS.unpack_from(packet, transport)
+    return FiveTuple(protocol, local, source, remote, destination)
