@@ -32,6 +32,8 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise ConfigError("there is no such file", "check the path", file=file) from None
     except PermissionError:
+        if path.is_dir():  # on Windows
+            raise ConfigError("this is a folder, expected a file", "name a file in it", file=file) from None
         raise ConfigError("this file may not be read by this user", "run as its owner, or as root", file=file) from None
     except IsADirectoryError:
         raise ConfigError("this is a folder, expected a file", "name a file in it", file=file) from None

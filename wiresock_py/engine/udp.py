@@ -25,6 +25,8 @@ IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DONT = 10, 23, 0
 
 # What an ordinary process may not ask for is granted up to the system's limit (net.core.rmem_max).
 SOCKET_BUFFER = 8 * 1024 * 1024
+# Seconds to wait for room to send on systems other than Linux.
+SEND_PATIENCE = 0.05
 # Room for one control message with an int: header 16, value 4, padded.
 CONTROL_SIZE = 24
 MAX_DATAGRAM = 65_535
@@ -36,6 +38,7 @@ V4_MAPPED = "::ffff:"
 # What the way to the peer does to a datagram; all of it passes, none of it is an error of ours.
 _CAUSES = {
     errno.EAGAIN: "no_buffer",
+    errno.EWOULDBLOCK: "no_buffer",  # on Windows another number
     errno.ENOBUFS: "no_buffer",
     errno.EMSGSIZE: "too_big",
     errno.ECONNREFUSED: "unreachable",
@@ -109,6 +112,10 @@ class UdpSocket:
             self._poll = select.poll()
             self._poll.register(opened, select.POLLIN)
             self._poll.register(self._wake, select.POLLIN)
+        else:
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                self._socket.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+            self._awake, self._waker = socket.socketpair()  # Windows waits for sockets only
 
     def send_run(self, data: Buffer, segment_size: int, endpoint: Endpoint | tuple[str, int]) -> int:
         """Send *data* cut every *segment_size* bytes; returns how many datagrams the kernel took.
@@ -149,11 +156,21 @@ class UdpSocket:
 
     def _send_one(self, data: Buffer, address: tuple[str, int] | tuple[str, int, int, int]) -> int:
         try:
-            self._socket.sendto(data, address)
+            self._put(data, address)
         except OSError as error:
             self._count(error)
             return 0
         return 1
+
+    def _put(self, data: Buffer, address: tuple[str, int] | tuple[str, int, int, int]) -> None:
+        try:
+            self._socket.sendto(data, address)
+        except BlockingIOError:
+            if sys.platform == "linux":
+                raise
+            # nothing need be full: two threads that send at a time are reason enough
+            select.select((), (self._socket,), (), SEND_PATIENCE)
+            self._socket.sendto(data, address)
 
     def receive_into(self, buffer: memoryview, timeout: float) -> Received | None:
         """The next datagrams; None after *timeout* seconds without, or once closed.
@@ -170,7 +187,7 @@ class UdpSocket:
                 if sys.platform == "linux":
                     self._poll.poll(timeout * 1000)
                 else:
-                    select.select((self._socket,), (), (), timeout)
+                    select.select((self._socket, self._awake), (), (), timeout)
                 found = None if self._closed else self._receive(buffer)
             if not found or not found.size or found.size % found.segment_size:
                 return found  # nothing can follow an empty datagram, or a shorter last one
@@ -220,10 +237,15 @@ class UdpSocket:
         self._closed = True
         if sys.platform == "linux":
             os.eventfd_write(self._wake, 1)
+        else:
+            self._waker.send(b"closed")
         with self._receiving:
             self._socket.close()
             if sys.platform == "linux":
                 os.close(self._wake)
+            else:
+                self._awake.close()
+                self._waker.close()
 
     def statistics(self) -> dict[str, int]:
         """Datagrams (or runs) not sent, by cause; ``run_refused``: sent one by one because the kernel took no run."""

@@ -13,7 +13,7 @@ import pytest
 from wiresock_py.engine.udp import SINGLE_RUNS, Endpoint, Received, UdpSocket
 from wiresock_py.errors import NetworkError
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="UDP_SEGMENT and UDP_GRO are Linux's")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="for other systems: UDP_SEGMENT and UDP_GRO are Linux's")
 
 
 @pytest.fixture
@@ -179,8 +179,11 @@ class FailingSocket:
 
     family = socket.AF_INET6
 
-    def __init__(self, run_error: int | None = None, error: int | None = None) -> None:
-        self.run_error, self.error = run_error, error
+    def __init__(
+        self, run_error: int | None = None, error: int | None = None, real: socket.socket | None = None
+    ) -> None:
+        """*real* is what a wait for room looks at."""
+        self.run_error, self.error, self.real = run_error, error, real
         self.sent: list[int] = []
         self.runs = 0
 
@@ -195,6 +198,9 @@ class FailingSocket:
             raise OSError(self.error, "refused")
         self.sent.append(len(data))
         return len(data)
+
+    def fileno(self) -> int:
+        return self.real.fileno() if self.real else -1
 
     def close(self) -> None:
         pass
@@ -245,6 +251,7 @@ def test_runs_are_tried_again_after_a_while(replaced: UdpSocket) -> None:
     [
         (errno.ENOBUFS, "no_buffer"),
         (errno.EAGAIN, "no_buffer"),
+        (errno.EWOULDBLOCK, "no_buffer"),
         (errno.EMSGSIZE, "too_big"),
         (errno.ECONNREFUSED, "unreachable"),
         (errno.EHOSTUNREACH, "unreachable"),
@@ -254,7 +261,8 @@ def test_runs_are_tried_again_after_a_while(replaced: UdpSocket) -> None:
     ],
 )
 def test_what_the_network_does_is_counted_and_never_raised(replaced: UdpSocket, code: int, cause: str) -> None:
-    replaced._socket = FailingSocket(run_error=code, error=code)  # type: ignore[assignment] # the same methods
+    kernel = FailingSocket(run_error=code, error=code, real=replaced._socket)
+    replaced._socket = kernel  # type: ignore[assignment] # the same methods
     assert replaced.send_run(b"one", 100, ("192.0.2.1", 9)) == 0
     assert replaced.statistics() == {cause: 1}
 

@@ -8,7 +8,6 @@ frames give the same fate. (Kernels without netem are common where tests run; an
 """
 
 import ctypes
-import fcntl
 import heapq
 import json
 import os
@@ -106,8 +105,8 @@ def tap(namespace: str, name: str) -> int:
     """Make a TAP device in a namespace; its file descriptor. Leaves this process in that namespace."""
     if sys.platform == "win32":
         sys.exit("the impaired link is made of Linux TAP devices")
-    if sys.platform == "win32":
-        sys.exit("the impaired link is made of Linux TAP devices")
+    import fcntl
+
     handle = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
     try:
         libc = ctypes.CDLL(None, use_errno=True)
