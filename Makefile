@@ -1,6 +1,6 @@
 # Each target works on a fresh Debian machine, as root, with nothing before it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-interop test-browser lint mutation bench clean-lab
+.PHONY: help demo test test-slow test-interop test-browser test-windows lint mutation bench clean-lab
 
 BIN := .venv/bin
 # A file of tests stays in one process, with the namespaces it made; end-to-end tests come first, as they are collected.
@@ -28,6 +28,10 @@ test-interop: ## other people's WireGuards in both roles, in real time (two minu
 test-browser: ## a real browser through the tunnel while curl goes direct
 	@.ci/install test browser
 	$(BIN)/python -m pytest tests/e2e/browser.py
+
+test-windows: ## on Windows CPython under Wine: unit tests, the driver's bindings, the client at work
+	@.ci/install windows
+	$(BIN)/python -m tests.windows $(if $(REPORTS),--reports $(REPORTS))
 
 lint: ## ruff, mypy for both systems, the import contracts
 	@.ci/install test lint

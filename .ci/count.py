@@ -25,8 +25,11 @@ def count(reports: list[str]) -> tuple[Counter[str], list[str]]:
             skipped = case.find("skipped")
             if skipped is None:
                 executed[name.split(".")[1]] += 1
-            elif skipped.get("type") != "pytest.xfail" and EXCUSED not in (skipped.get("message") or ""):
-                skips.append(f"{name}: {skipped.get('message')}")
+            elif skipped.get("type") != "pytest.xfail":
+                # of a module that skips itself the reason is in the text
+                reason = f"{skipped.get('message')}: {skipped.text or ''}"
+                if EXCUSED not in reason:
+                    skips.append(f"{name}: {reason}")
     return executed, skips
 
 

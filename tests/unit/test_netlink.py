@@ -20,7 +20,7 @@ from wiresock_py.netlink import (
     open_socket,
 )
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="netlink is Linux's")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="for other systems: netlink is Linux's")
 RTM_GETLINK = 18
 NETLINK_ROUTE = 0
 LINK_REQUEST = struct.Struct("=BxHiII")

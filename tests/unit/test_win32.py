@@ -4,10 +4,10 @@ import pytest
 
 from wiresock_py.win32 import ERROR_CALL_NOT_IMPLEMENTED, FILETIME_EPOCH, load, not_implemented, unix_time
 
-windows = pytest.mark.skipif(sys.platform != "win32", reason="loads a DLL of Windows")
+windows = pytest.mark.skipif(sys.platform != "win32", reason="for other systems: loads a DLL of Windows")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="says what other systems lack")
+@pytest.mark.skipif(sys.platform == "win32", reason="for other systems: says what other systems lack")
 def test_on_other_systems_there_is_no_dll() -> None:
     with pytest.raises(OSError, match="iphlpapi is a part of Windows"):
         load("iphlpapi", {})

@@ -40,7 +40,7 @@ def test_pubkey_of_something_else_is_an_error_that_does_not_show_it(given: bytes
     assert PRIVATE_KEY[:10] not in result.stderr
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permission bits are a matter of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="for other systems: permission bits are a matter of POSIX")
 @pytest.mark.parametrize(("mode", "warns"), [(0o644, True), (0o600, False)])
 def test_a_key_written_to_a_file_others_can_read_gets_a_warning(tmp_path: Path, mode: int, warns: bool) -> None:
     file = tmp_path / "key"

@@ -41,7 +41,7 @@ def test_every_mistake_of_every_file_is_a_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["check", str(tmp_path / "a.conf"), str(tmp_path / "b.conf")])
     assert result.exit_code == 3
     assert result.stdout == ""
-    assert [line.split(": ")[1].rsplit("/", 1)[1] for line in result.stderr.splitlines()] == [
+    assert [Path(line.split(": ")[1]).name for line in result.stderr.splitlines()] == [
         "a.conf:6:14",
         "a.conf:7:12",
         "b.conf:6:14",

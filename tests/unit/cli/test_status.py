@@ -14,7 +14,9 @@ from wiresock_py.cli import main, status
 from wiresock_py.errors import EXIT_BACKEND, EXIT_CONTROL, BackendError
 from wiresock_py.service.control import ControlServer
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the control socket is not built for Windows yet")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="for other systems: the control socket is not built for Windows yet"
+)
 
 STATUS: dict[str, Any] = {
     "pid": 5,

@@ -47,7 +47,7 @@ def test_a_dns_server_outside_the_tunnel_is_told() -> None:
     assert message.startswith("wg0.conf:4:17: DNS server 1.1.1.1 cannot be reached")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permission bits are a matter of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="for other systems: permission bits are a matter of POSIX")
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o777])
 def test_a_file_others_can_read_is_told_with_the_remedy(tmp_path: Path, mode: int) -> None:
     file = tmp_path / "wg0.conf"
@@ -59,7 +59,7 @@ def test_a_file_others_can_read_is_told_with_the_remedy(tmp_path: Path, mode: in
     assert list(advise_file(file)) == []
 
 
-@pytest.mark.skipif(os.name != "posix", reason="scripts and links as POSIX has them")
+@pytest.mark.skipif(os.name != "posix", reason="for other systems: scripts and links as POSIX has them")
 class TestApps:
     def apps(self, *entries: str) -> list[str]:
         return [notice.message for notice in advise_apps(config(f"AllowedApps = {', '.join(entries)}"))]

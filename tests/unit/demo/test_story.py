@@ -222,7 +222,7 @@ def test_the_clients_words_are_told_with_the_step_they_belong_to() -> None:
 def test_the_table_has_every_row_as_it_was_seen() -> None:
     story = told(FakeStage(load=Seen("[2001:db8::1] fell over", ok=False)))
     output = io.StringIO()
-    Console(file=output, width=200).print(table(story.evidence))
+    Console(file=output, width=200, legacy_windows=False).print(table(story.evidence))
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.getvalue().splitlines() if "│" in line]
     assert [row[0] for row in rows] == [row.done for row in story.evidence]
     assert [row for row in rows if row[2] != "ok"] == [["a load", "[2001:db8::1] fell over", "FAILED"]]

@@ -13,6 +13,8 @@ def test_it_never_goes_back() -> None:
     assert looks == sorted(looks)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the monotonic clock counts sleep by itself")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="for other systems: elsewhere the monotonic clock counts sleep by itself"
+)
 def test_it_counts_the_time_asleep() -> None:
     assert abs(now() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 1

@@ -46,7 +46,7 @@ def test_a_backend_that_cannot_work_says_why(monkeypatch: pytest.MonkeyPatch) ->
         registry.create("memory")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="netfilter is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="for other systems: netfilter is Linux's")
 def test_linux_prefers_netfilter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.backend_class("netfilter"), "unavailable_reason", lambda: None)
     assert registry.default_name() == "netfilter"

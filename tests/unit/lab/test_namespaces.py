@@ -12,7 +12,9 @@ import pytest
 from wiresock_py.lab import namespaces
 from wiresock_py.lab.namespaces import LabError, Namespace, Process, run, unavailable_reason, unique_label
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="never on Windows: the lab is made of Linux namespaces")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="for other systems: the lab is made of Linux namespaces"
+)
 
 
 def test_a_label_names_its_maker_and_never_comes_twice() -> None:

@@ -97,7 +97,7 @@ def test_ipv4_default_routes_come_before_ipv6_ones(monkeypatch: pytest.MonkeyPat
     assert [route.family for route in default_adapters(socket.AF_INET6)] == [socket.AF_INET6]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux marks packets")
+@pytest.mark.skipif(sys.platform != "linux", reason="for other systems: only Linux marks packets")
 def test_a_process_without_the_right_to_mark_is_told_what_to_do() -> None:
     class Refusing(socket.socket):
         def setsockopt(self, *_: object) -> None:

@@ -14,7 +14,7 @@ from wiresock_py.errors import NetworkError
 from wiresock_py.netlink import message
 from wiresock_py.network.changes import Change, NetworkChanges, kinds
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="rtnetlink is Linux's")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="for other systems: rtnetlink is Linux's")
 
 
 def route(flags: int) -> bytes:

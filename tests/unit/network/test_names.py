@@ -241,7 +241,7 @@ def test_silence_ends_after_the_time_given(silent: Resolver) -> None:
     started = time.monotonic()
     with pytest.raises(NetworkError, match="does not answer"):
         lookup("vpn.example", servers=[silent], timeout=0.3)
-    assert 0.3 <= time.monotonic() - started < 3.0
+    assert 0.28 <= time.monotonic() - started < 3.0  # Windows' clock ticks every 16 ms
 
 
 def test_a_host_without_servers_is_an_error_too() -> None:
@@ -279,7 +279,7 @@ def test_every_query_has_a_fresh_identifier_and_port(serve: Serve) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux marks packets")
+@pytest.mark.skipif(sys.platform != "linux", reason="for other systems: only Linux marks packets")
 def test_every_socket_carries_the_mark(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     marks: list[int] = []
     connect = socket.socket.connect
@@ -296,7 +296,7 @@ def test_every_socket_carries_the_mark(serve: Serve, monkeypatch: pytest.MonkeyP
     assert marks == [0x2000_0000] * 4  # two over UDP, two over TCP
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="for other systems: /proc is Linux's")
 def test_no_socket_stays_open(serve: Serve, silent: Resolver) -> None:
 
     from wiresock_py.owners.procfs import ProcFs

@@ -10,7 +10,7 @@ from tests.unit.network.conftest import Run
 from wiresock_py.network.adapters import adapter_mtu, default_adapters, has_route, local_addresses, source_address
 from wiresock_py.network.routes import default_routes, parse_default
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="rtnetlink is Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="for other systems: rtnetlink is Linux's")
 IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
 
 

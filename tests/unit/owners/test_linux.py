@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 if sys.platform != "linux":
-    pytest.skip("/proc and sock_diag are Linux's", allow_module_level=True)
+    pytest.skip("for other systems: /proc and sock_diag are Linux's", allow_module_level=True)
 
 from tests.support.processes import Interpreter, Start
 from wiresock_py.flow import SYSTEM, App, FiveTuple

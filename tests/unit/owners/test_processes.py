@@ -66,7 +66,7 @@ def test_only_so_many_processes_are_remembered() -> None:
     assert calls.paths_asked == REMEMBERED + 2
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="asks Windows")
+@pytest.mark.skipif(sys.platform != "win32", reason="for other systems: asks Windows")
 def test_windows_knows_this_very_process() -> None:
     found = Processes(load_process_calls()).facts(os.getpid())
     assert found is not None

@@ -50,6 +50,6 @@ def test_without_access_there_are_no_services_and_one_warning(caplog: pytest.Log
     assert len(caplog.records) == 1
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="asks Windows")
+@pytest.mark.skipif(sys.platform != "win32", reason="for other systems: asks Windows")
 def test_windows_names_services_that_run() -> None:
     assert Services(load_service_calls())._read()

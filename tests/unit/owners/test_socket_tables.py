@@ -78,7 +78,7 @@ def test_a_table_that_announces_more_than_it_holds_is_read_as_far_as_it_goes(
     assert len(list(parse(table, *kind))) <= len(table) // TABLES[kind].size
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="asks Windows")
+@pytest.mark.skipif(sys.platform != "win32", reason="for other systems: asks Windows")
 def test_windows_lists_a_socket_of_ours() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -160,7 +160,7 @@ def test_connections_are_those_that_a_process_has() -> None:
     assert host.owners.connections() == [(key(TCP, "10.0.0.2", 50000), CHROME)]
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="asks Windows")
+@pytest.mark.skipif(sys.platform != "win32", reason="for other systems: asks Windows")
 def test_windows_names_this_process_as_the_owner_of_its_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from tests.support.configs import config
@@ -76,11 +78,12 @@ def test_folders_without_a_root_match_anywhere_in_whole_components() -> None:
 
 
 def test_links_are_resolved_when_the_list_is_made() -> None:
-    links = {"/usr/bin/chromium": "/usr/lib/chromium/chromium"}
-    entries = AppList([Entry("/usr/bin/chromium", Reason(""))], lambda path: links.get(path, path))
-    assert entries.match(app("/usr/lib/chromium/chromium"))
-    assert entries.match(app("/usr/bin/chromium"))
-    assert not entries.match(app("/usr/lib/chromium/crashpad"))
+    root = "" if os.name == "posix" else "C:"
+    links = {f"{root}/usr/bin/chromium": f"{root}/usr/lib/chromium/chromium"}
+    entries = AppList([Entry(f"{root}/usr/bin/chromium", Reason(""))], lambda path: links.get(path, path))
+    assert entries.match(app(f"{root}/usr/lib/chromium/chromium"))
+    assert entries.match(app(f"{root}/usr/bin/chromium"))
+    assert not entries.match(app(f"{root}/usr/lib/chromium/crashpad"))
 
 
 def test_only_paths_of_this_system_with_a_root_are_resolved() -> None:

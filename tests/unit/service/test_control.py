@@ -17,7 +17,9 @@ from wiresock_py.errors import ControlError
 from wiresock_py.service import control
 from wiresock_py.service.control import ControlServer, ask, is_served
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the control socket is not built for Windows yet")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="for other systems: the control socket is not built for Windows yet"
+)
 
 Serve = Callable[..., ControlServer]
 

@@ -16,7 +16,8 @@ from wiresock_py.service import supervisor
 from wiresock_py.service.options import RunOptions
 from wiresock_py.service.supervisor import Supervisor
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the workers here die by POSIX signals")
+if sys.platform == "win32":
+    pytest.skip("for other systems: the workers here die by POSIX signals", allow_module_level=True)
 
 PRELUDE = """
 import json, os, signal, sys, time

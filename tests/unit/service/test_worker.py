@@ -39,7 +39,9 @@ from wiresock_py.service.control import ask
 from wiresock_py.service.options import RunOptions
 from wiresock_py.service.worker import Worker
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the control socket is not built for Windows yet")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="for other systems: the control socket is not built for Windows yet"
+)
 
 Found = TypeVar("Found")
 

@@ -17,7 +17,7 @@ def test_a_32_bit_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "64-bit Python" in caught.value.remedy
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has the driver's kind of system")
+@pytest.mark.skipif(sys.platform == "win32", reason="for other systems: Windows has the driver's kind of system")
 def test_another_system_is_refused_with_the_way_out() -> None:
     with pytest.raises(BackendError, match=f"exists for Windows only, this is {sys.platform}") as caught:
         open_device()

@@ -199,7 +199,7 @@ def test_overlapped_is_as_long_as_windows_has_it() -> None:
     assert OVERLAPPED.hEvent.offset == 24
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="says what other systems lack")
+@pytest.mark.skipif(sys.platform == "win32", reason="for other systems: says what other systems lack")
 def test_other_systems_have_neither_kernel32_nor_registry(kernel32: Kernel32) -> None:
     with pytest.raises(BackendError, match="kernel32 is a part of Windows"):
         load_kernel32()

@@ -64,6 +64,6 @@ def test_a_host_without_adapters_has_none_and_an_error_is_told() -> None:
         adapters(helper)
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="asks Windows")
+@pytest.mark.skipif(sys.platform != "win32", reason="for other systems: asks Windows")
 def test_windows_lists_the_adapters_that_psutil_sees() -> None:
     assert {each.name for each in adapters()} >= set(psutil.net_if_addrs())

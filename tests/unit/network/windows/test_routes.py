@@ -125,7 +125,7 @@ def test_who_does_not_answer_has_no_hardware_address(helper: FakeIpHelper) -> No
     assert neighbour(packed("fe80::1"), 6, helper) is None
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="asks Windows")
+@pytest.mark.skipif(sys.platform != "win32", reason="for other systems: asks Windows")
 def test_windows_answers_each_question() -> None:
     helper = load_ip_helper()
     for family in (socket.AF_INET, socket.AF_INET6):

@@ -11,14 +11,15 @@ from wiresock_py.filters.ndisapi.static_filters import pack
 
 DNS = pack(StaticFilter(Action.REDIRECT, destination_ports=Span(53, 53)))
 REST = pack(StaticFilter(Action.PASS))
+LINK = Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")  # without addresses scapy asks the system for some
 
 
 def question(identifier: int = 1, **parts: Any) -> bytes:
-    return bytes(Ether() / IP(src="10.0.0.1", dst="10.0.0.2", id=identifier, **parts) / UDP(sport=9, dport=53))
+    return bytes(LINK / IP(src="10.0.0.1", dst="10.0.0.2", id=identifier, **parts) / UDP(sport=9, dport=53))
 
 
 def later(identifier: int = 1) -> bytes:
-    return bytes(Ether() / IP(src="10.0.0.1", dst="10.0.0.2", id=identifier, frag=3, proto=17) / bytes(8))
+    return bytes(LINK / IP(src="10.0.0.1", dst="10.0.0.2", id=identifier, frag=3, proto=17) / bytes(8))
 
 
 def test_the_first_match_decides_and_gives_its_number() -> None:

@@ -1,0 +1,103 @@
+"""``python -m tests.windows [PART]…``: run the tests on Windows CPython under Wine.
+
+    unit      the unit tests and the vectors, as far as they are for Windows
+
+Prints the versions, what pytest says, and how many tests ran. A skip counts as a failure unless its reason begins with
+"for other systems". Where Wine is missing nothing runs, with the reason; in CI that is a failure.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.windows import wine
+from tests.windows.environment import ROOT, Environment, build
+from tests.windows.wine import Wine
+from wiresock_py.lab import LabError
+
+UNIT = ("tests/unit", "tests/vectors")
+UNIT_TIMEOUT = 420.0
+WORKERS = 2
+EXCUSED = "for other systems"
+SYSTEM = "import platform, sys; print(f'Windows {platform.version()}, CPython {sys.version}')"
+
+
+def unit(environment: Environment, report: Path) -> int:
+    """The tests that need no driver, each run in a fresh system."""
+    with Wine() as windows:
+        return pytest(windows, environment, report, *UNIT, "-n", str(WORKERS))
+
+
+def pytest(windows: Wine, environment: Environment, report: Path, *arguments: str) -> int:
+    """pytest's exit code under Windows CPython. In *report* the tests' names begin with tests.windows."""
+    return windows.show(
+        *(environment.python, "-m", "pytest", "-q", "-m", "not slow and not root and not lab"),
+        *(f"--junitxml=Z:{report}", "--junit-prefix=tests.windows", *arguments),
+        timeout=UNIT_TIMEOUT,
+        cwd=ROOT,
+    )
+
+
+PARTS: dict[str, Callable[[Environment, Path], int]] = {"unit": unit}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.windows")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all without any")
+    parser.add_argument("--reports", type=Path, help="folder for pytest's reports in JUnit's format")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    if missing := wine.missing():
+        print(f"SKIPPED windows: not installed: {', '.join(missing)}; as root: .ci/install windows")
+        return 1 if os.environ.get("CI") else 0
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            return _run(arguments.parts or list(PARTS), arguments.reports or Path(scratch))
+        except LabError as error:
+            print(f"{error}; {error.remedy}" if error.remedy else str(error), file=sys.stderr)
+            return 1
+
+
+def _run(parts: list[str], reports: Path) -> int:
+    started = time.monotonic()
+    environment = build()
+    print(f"Windows CPython is at hand after {time.monotonic() - started:.0f} s: {environment.python}")
+    with Wine() as windows:
+        print(f"{windows.run(environment.python, '-c', SYSTEM).strip()}, {wine.version()}", flush=True)
+    failed = []
+    executed = 0
+    for part in parts:
+        started = time.monotonic()
+        report = reports / f"windows-{part}.xml"
+        code = PARTS[part](environment, report)
+        ran, unexcused = _count(report) if report.exists() else (0, [])
+        executed += ran
+        print(f"{part}: {ran} tests ran under Windows CPython, {time.monotonic() - started:.0f} s", flush=True)
+        for line in unexcused:
+            print(f"{part}: skipped without an excuse: {line}")
+        if code or unexcused or not ran:
+            failed.append(part)
+    print(f"{executed} tests under Windows CPython; failed: {', '.join(failed) or 'nothing'}")
+    return 1 if failed else 0
+
+
+def _count(report: Path) -> tuple[int, list[str]]:
+    """How many tests ran, and a line for each skip that has no excuse."""
+    ran, unexcused = 0, []
+    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - our own pytest wrote it
+        skipped = case.find("skipped")
+        if skipped is None:
+            ran += 1
+        elif EXCUSED not in (reason := f"{skipped.get('message')}: {skipped.text}"):  # the text: of whole modules
+            unexcused.append(f"{case.get('classname')}::{case.get('name')}: {reason}")
+    return ran, unexcused
+
+
+if __name__ == "__main__":
+    sys.exit(main())
