@@ -1,6 +1,6 @@
 # Each target works on a fresh Debian machine, as root, with nothing before it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-interop test-browser test-windows lint mutation bench clean-lab
+.PHONY: help demo test test-slow test-interop test-browser test-windows lint mutation bench bench-quick clean-lab
 
 BIN := .venv/bin
 # A file of tests stays in one process, with the namespaces it made; end-to-end tests come first, as they are collected.
@@ -22,7 +22,7 @@ test-slow: ## the tests that wait for real timers or count to very many
 	$(BIN)/python -m pytest -m slow
 
 test-interop: ## other people's WireGuards in both roles, in real time (two minutes)
-	@.ci/install interop bench
+	@.ci/install interop go
 	$(BIN)/python -m tests.interop
 
 test-browser: ## a real browser through the tunnel while curl goes direct
@@ -45,9 +45,13 @@ mutation: ## change each constant of the WireGuard core in turn: does a test of 
 	@.ci/install test
 	$(BIN)/python -m tests.mutation
 
-bench: ## iperf3 through the tunnel, beside wireguard-go and the plain link
-	@.ci/install bench
-	$(BIN)/python -m benchmarks tunnel
+bench: ## this client beside others' at one server; tables and pictures into the documents (half an hour)
+	@.ci/install bench go
+	$(BIN)/python -m benchmarks all --publish
+
+bench-quick: ## the same in a few minutes, coarser, into .cache/benchmarks
+	@.ci/install bench go
+	$(BIN)/python -m benchmarks all --quick
 
 clean-lab: ## remove namespaces and processes that a killed run left behind
 	@.ci/install demo

@@ -3,13 +3,14 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import psutil
 
 from wiresock_py import __version__
 from wiresock_py.cli.run import run
-from wiresock_py.lab import INTERNET, Lab, LabError, Peer, Server
+from wiresock_py.lab import INTERNET, TUNNEL_RESOLVER, Lab, LabError, Peer, Server
 from wiresock_py.lab.builds import program, version
 
 CACHE = Path(__file__).parents[1] / ".cache"
@@ -29,7 +30,8 @@ TITLES = {
     "gotatun": "GotaTun",
 }
 APPS = "iperf3, meter"
-"""What our client tunnels; the others have a route to the internet host instead."""
+"""What our client tunnels, by name; the others have routes instead, to what lies BEHIND them."""
+BEHIND = (INTERNET.v4, INTERNET.v6, TUNNEL_RESOLVER.v4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +48,29 @@ class Running:
             total += times.user + times.system
         return total
 
-    def memory(self, field: str = "VmHWM") -> int:
-        """Bytes its processes have resident together: at most so far (``VmHWM``), or now (``VmRSS``); proc(5)."""
-        total = 0
-        for pid in self.pids():
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                if line.startswith(f"{field}:"):
-                    total += int(line.split()[1]) * 1024
-        return total
+    def peak(self) -> float:
+        """MiB its processes have had resident together, at most so far."""
+        return self._memory("status", "VmHWM:")
+
+    def resident(self) -> float:
+        """MiB its processes have resident now; pages that two of them share count twice."""
+        return self._memory("status", "VmRSS:")
+
+    def proportional(self) -> float:
+        """MiB as :meth:`resident`, with each page that several share split between them."""
+        return self._memory("smaps_rollup", "Pss:")
+
+    def _memory(self, file: str, field: str) -> float:
+        """The sum of a field of proc(5), in KiB there."""
+        return (
+            sum(
+                int(line.split()[1])
+                for pid in self.pids()
+                for line in Path(f"/proc/{pid}/{file}").read_text().splitlines()
+                if line.startswith(field)
+            )
+            / 1024
+        )
 
 
 def family(pid: int) -> list[int]:
@@ -93,9 +110,9 @@ def plain() -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def ours(name: str, lab: Lab, server: Server, peer: Peer) -> Iterator[Running]:
-    """wiresock-py run, for the applications of the benchmarks."""
-    client = lab.start_client(server.client_config(peer, allowed_apps=APPS), options=datapath_options(name))
+def ours(name: str, lab: Lab, server: Server, peer: Peer, *, apps: str = APPS) -> Iterator[Running]:
+    """wiresock-py run, by default for the applications of the benchmarks."""
+    client = lab.start_client(server.client_config(peer, allowed_apps=apps), options=datapath_options(name))
     try:
         client.wait_until_connected()
         yield Running(lambda: family(client.pid))
@@ -104,11 +121,13 @@ def ours(name: str, lab: Lab, server: Server, peer: Peer) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def on_a_device(name: str, lab: Lab, server: Server, peer: Peer) -> Iterator[Running]:
-    """Somebody else's WireGuard on a TUN device that the internet host is routed into."""
+def on_a_device(
+    name: str, lab: Lab, server: Server, peer: Peer, *, routes: tuple[IPv4Address | IPv6Address, ...] = BEHIND
+) -> Iterator[Running]:
+    """Somebody else's WireGuard on a TUN device, with routes into it."""
     client = lab.start_wireguard_client(name, server.wireguard_config(peer), *peer.addresses)
     try:
-        lab.client.ip(*(f"route add {address} dev {client.interface}" for address in (INTERNET.v4, INTERNET.v6)))
+        lab.client.ip(*(f"route add {address} dev {client.interface}" for address in routes))
         yield Running(lambda: family(client.pid))
     finally:
         client.stop()

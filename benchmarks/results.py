@@ -3,9 +3,12 @@
 import json
 import statistics
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
+
+from wiresock_py.lab import LabError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,14 @@ class Results:
         for run in runs:
             self.runs.append(run)
             yield run
+
+    @contextmanager
+    def excusing(self, what: str) -> Iterator[None]:
+        """Note what of *what* could not be measured, if so, and go on with the rest."""
+        try:
+            yield
+        except LabError as error:
+            self.missing[what] = f"{error}; {error.remedy}" if error.remedy else str(error)
 
     def subjects(self, section: str) -> list[str]:
         """What a section has runs of, in the order of the first ones."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from benchmarks import clients, iperf, latency
 from benchmarks.clients import CACHE, Running, client_of
-from benchmarks.results import Run
+from benchmarks.results import Results, Run
 from wiresock_py.lab import Lab
 
 SECTION = "tunnel"
@@ -23,18 +23,19 @@ def turns(names: list[str], rounds: int) -> Iterator[str]:
         yield from names[first:] + names[:first]
 
 
-def measure(names: list[str], cases: list[str], rounds: int, seconds: float) -> Iterator[Run]:
+def measure(results: Results, names: list[str], cases: list[str], rounds: int, seconds: float) -> Iterator[Run]:
     """All runs of the clients *names*, *seconds* for each case."""
     with Lab(cache=CACHE) as lab:
         server = lab.start_server(clients.SERVER)
         serving = Running(lambda: [server.wireguard.pid])
         peers = {name: server.add_peer(number=number) for number, name in enumerate(names, 2)}
         for name in turns(names, rounds):
-            with client_of(name, lab, server, peers[name]) as running:
+            with results.excusing(f"{SECTION} {name}"), client_of(name, lab, server, peers[name]) as running:
                 for case in cases:
-                    if case in latency.CASES:
-                        figures = latency.measure(lab, case, seconds)
-                    else:
-                        figures = iperf.measure(lab.client, iperf.CASES[case], seconds, running, serving)
-                    yield Run(SECTION, name, case, figures)
-                yield Run(SECTION, name, "memory", {"peak": running.memory() / (1 << 20)})
+                    with results.excusing(f"{SECTION} {name} {case}"):
+                        if case in latency.CASES:
+                            figures = latency.measure(lab, case, seconds)
+                        else:
+                            figures = iperf.measure(lab.client, iperf.CASES[case], seconds, running, serving)
+                        yield Run(SECTION, name, case, figures)
+                yield Run(SECTION, name, "memory", {"peak_mib": running.peak()})
