@@ -12,8 +12,9 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet, Raw
 
+from tests.support.datapaths import classify, current, datagram_buffer, open_datagrams, seal
 from wiresock_py.crypto.session import Session
-from wiresock_py.datapath import Classified, DatagramBuffer, Flow, FlowTable, Opened, classify, open_datagrams, seal
+from wiresock_py.datapath import Classified, DatagramBuffer, Flow, FlowTable, Opened
 from wiresock_py.filters.base import MAX_PACKET, PacketBatch, PacketFlag, Verdict
 from wiresock_py.flow import FiveTuple, Route
 
@@ -107,11 +108,11 @@ def session_pair(peer: Any = PEER, *, near_index: int = 1, far_index: int = 2) -
     keys = bytes(range(32)), bytes(range(32, 64))
     near = Session(
         peer, local_index=near_index, remote_index=far_index,
-        sending_key=keys[0], receiving_key=keys[1], initiator=True, created=0.0,
+        sending_key=keys[0], receiving_key=keys[1], initiator=True, created=0.0, ciphers=current().ciphers,
     )  # fmt: skip
     far = Session(
         peer, local_index=far_index, remote_index=near_index,
-        sending_key=keys[1], receiving_key=keys[0], initiator=False, created=0.0,
+        sending_key=keys[1], receiving_key=keys[0], initiator=False, created=0.0, ciphers=current().ciphers,
     )  # fmt: skip
     return near, far
 
@@ -127,7 +128,7 @@ def seal_all(
 ) -> tuple[DatagramBuffer, list[int], Classified]:
     """Classify and seal *packets*; returns the datagrams, the oversized indices and what classify found."""
     batch = batch_of(packets, flags)
-    classified, out = Classified(), DatagramBuffer(256)
+    classified, out = Classified(), datagram_buffer(256)
     classify(batch, flows, now, classified)
     oversized = []
     for indices in classified.tunnel.values():

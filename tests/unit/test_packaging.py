@@ -1,5 +1,6 @@
 """What is installed: every package, and nothing of ours beside ``wiresock_py``."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -53,7 +54,7 @@ needs_git = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """A wheel built from a copy of what git knows, so that no leftover of this folder gets in."""
+    """A wheel built from a copy of what git knows, so that no leftover of this folder gets in, and without Rust."""
     copy = tmp_path_factory.mktemp("source") / "tree"
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
@@ -62,7 +63,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
             shutil.copy2(ROOT / name, copy / name, follow_symlinks=False)
     build = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
     out = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-c", build, str(out)], cwd=copy, check=True, capture_output=True, timeout=60)
+    without = os.pathsep.join(
+        folder for folder in os.environ["PATH"].split(os.pathsep) if not shutil.which("rustc", path=folder)
+    )
+    env = os.environ | {"PATH": without}
+    subprocess.run(
+        [sys.executable, "-c", build, str(out)], cwd=copy, check=True, capture_output=True, timeout=60, env=env
+    )
     (path,) = out.glob("*.whl")
     return zipfile.ZipFile(path)
 

@@ -15,6 +15,11 @@ from wiresock_py.filters.registry import NAMES
     "--backend", type=click.Choice(NAMES), help="How packets are intercepted; without it the best that works."
 )
 @click.option(
+    "--datapath",
+    type=click.Choice(["python", "native"]),
+    help="What packets are cut, encrypted and merged by; without it native, where it was built.",
+)
+@click.option(
     "--kill-switch",
     type=click.Choice(["app", "all", "off"]),
     help="What may not leave while there is no tunnel: what belongs in it, the whole plan, or nothing.  "
@@ -33,6 +38,7 @@ from wiresock_py.filters.registry import NAMES
 def run(
     files: tuple[Path, ...],
     backend: str | None,
+    datapath: str | None,
     kill_switch: str | None,
     connect_timeout: float,
     log_level: str | None,
@@ -47,6 +53,7 @@ def run(
     Example: wiresock-py run wg0.conf
     """
     # imported here: the other commands neither need these nor the time they take
+    from wiresock_py.datapath import choose
     from wiresock_py.service.options import RunOptions
     from wiresock_py.service.supervisor import Supervisor
     from wiresock_py.service.talk import set_up_logging
@@ -60,6 +67,7 @@ def run(
         control_socket=str(control_path or ""),
         settings=str(settings_path or ""),
         log_level=log_level or settings.log_level,
+        datapath=choose(datapath).name if datapath else "",
     )
     set_up_logging(options.log_level)
     click.get_current_context().exit(Supervisor(options).run())

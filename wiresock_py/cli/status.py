@@ -30,22 +30,28 @@ def status(control_path: Path | None, as_json: bool) -> None:
     Console().print(table(answer))
 
 
-@click.command(short_help="List the interception backends and what works here.")
+@click.command(short_help="List the interception backends and data paths, and what works here.")
 @json_output
 def backends(as_json: bool) -> None:
-    """List the interception backends and why each can or cannot be used here.
+    """List the interception backends and the data paths, and why each can or cannot be used here.
 
     Example: wiresock-py backends
     """
-    reasons = available()
+    from wiresock_py.datapath import choice
+
+    reasons, paths = available(), choice.available()
     if as_json:
-        click.echo(json.dumps(reasons, indent=2))
+        click.echo(json.dumps({"backends": reasons, "datapaths": paths}, indent=2))
         return
     usable = [name for name, reason in reasons.items() if reason is None]
     default = default_name() if any(name != "memory" for name in usable) else ""
     table = Table("backend", "here")
     for name, reason in reasons.items():
         table.add_row(name, reason or ("used by default" if name == default else "can be used"))
+    Console().print(table)
+    table = Table("data path", "here")
+    for name, reason in paths.items():
+        table.add_row(name, reason or ("used by default" if name == choice.DEFAULT.name else "can be used"))
     Console().print(table)
 
 

@@ -5,9 +5,10 @@ the sessions' counters and replay windows: a compiled twin can stand beside it a
 """
 
 from wiresock_py.datapath.batch import Classified, DatagramBuffer, Opened
-from wiresock_py.datapath.choice import DEFAULT, PYTHON, DataPath
+from wiresock_py.datapath.choice import DEFAULT, NATIVE, choose
 from wiresock_py.datapath.classify import classify
 from wiresock_py.datapath.drops import PacketDrop
+from wiresock_py.datapath.face import PYTHON, DataPath
 from wiresock_py.datapath.flows import Flow, FlowTable, PythonFlow
 from wiresock_py.datapath.fragments import Fragments
 from wiresock_py.datapath.headers import Header, parse
@@ -20,6 +21,7 @@ from wiresock_py.datapath.translate import translate_inbound
 
 __all__ = [
     "DEFAULT",
+    "NATIVE",
     "PYTHON",
     "Classified",
     "DataPath",
@@ -32,6 +34,7 @@ __all__ = [
     "PacketDrop",
     "PythonFlow",
     "abort",
+    "choose",
     "classify",
     "fragment",
     "fragment_at_source",

@@ -1,37 +1,34 @@
-"""Which implementation of the data path is used: Python's, which is always there, or the compiled one beside it.
+"""Which implementation of the data path is used: the compiled one where it was built, else Python's."""
 
-Both have one face, and tests hold them equal packet by packet. What differs is what the machine does meanwhile: the
-compiled one encrypts and decrypts without the interpreter's lock, and without a lock of its caller's.
-"""
+from wiresock_py.datapath.face import PYTHON, DataPath
+from wiresock_py.errors import BackendError
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+NAMES = ("python", "native")
 
-from wiresock_py.crypto import CRYPTOGRAPHY, Ciphers, Session
-from wiresock_py.datapath.batch import Classified, DatagramBuffer, Opened
-from wiresock_py.datapath.classify import classify
-from wiresock_py.datapath.flows import Flow, FlowTable
-from wiresock_py.datapath.open import open_datagrams
-from wiresock_py.datapath.seal import seal
-from wiresock_py.filters.base import PacketBatch
+NATIVE: DataPath | None
+MISSING = ""
+"""Why there is no compiled one, in one line."""
+try:
+    from wiresock_py.datapath.native import NATIVE
+except ModuleNotFoundError as error:
+    if error.name != "wiresock_py._native":
+        raise
+    NATIVE = None
+    MISSING = "it was not built: there was no Rust when wiresock-py was installed (rustup.rs)"
+except ImportError as error:  # built for another machine, or damaged
+    NATIVE = None
+    MISSING = f"it cannot be loaded: {error}"
 
-
-@dataclass(frozen=True, slots=True)
-class DataPath:
-    """One implementation. Flows, sessions and buffers that its functions are given were made by what it names here."""
-
-    name: str
-    """As in ``run --datapath``."""
-    ciphers: Ciphers
-    """What its sessions are made with."""
-    flow_table: type[FlowTable]
-    datagram_buffer: type[DatagramBuffer]
-    classify: Callable[[PacketBatch, FlowTable, float, Classified], None]
-    seal: Callable[
-        [PacketBatch, Sequence[int], Sequence[Flow | None], FlowTable, Session, int, float, DatagramBuffer], list[int]
-    ]
-    open_datagrams: Callable[[bytearray | memoryview, int, Mapping[int, Session], FlowTable, float, Opened], None]
+DEFAULT = NATIVE or PYTHON
 
 
-PYTHON = DataPath("python", CRYPTOGRAPHY, FlowTable, DatagramBuffer, classify, seal, open_datagrams)
-DEFAULT = PYTHON
+def choose(name: str = "") -> DataPath:
+    """The data path called *name*; empty: the best there is. Raises BackendError if it is not there."""
+    if name == "native" and NATIVE is None:
+        raise BackendError(f"no native data path: {MISSING}", "install it again with Rust, or use --datapath python")
+    return PYTHON if name == "python" else DEFAULT
+
+
+def available() -> dict[str, str | None]:
+    """Why each data path cannot be used; None if it can."""
+    return {"python": None, "native": None if NATIVE else MISSING}

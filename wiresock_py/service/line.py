@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from wiresock_py.config import load_settings, parse
+from wiresock_py.datapath import choose
 from wiresock_py.engine import Engine
 from wiresock_py.filters.registry import create
 from wiresock_py.network import host_network
@@ -30,7 +31,14 @@ class Line:
             undo.callback(self._owners.close)
             self._backend.attach(rules.plan())
             undo.callback(self._backend.close, keep_blocking=True)
-            self._engine = Engine(rules, self._backend, self._owners, threading.Lock(), kill_switch=options.kill_switch)
+            self._engine = Engine(
+                rules,
+                self._backend,
+                self._owners,
+                threading.Lock(),
+                datapath=choose(options.datapath),
+                kill_switch=options.kill_switch,
+            )
             self._engine.start()
             undo.pop_all()
 

@@ -25,3 +25,5 @@ class RunOptions:
     """Path of settings.yaml; empty: the user's own, if there is one."""
     log_level: str = "info"
     """A level of the logging module, in lower case."""
+    datapath: str = ""
+    """A data path's name; empty: the best that is there."""

@@ -49,6 +49,7 @@ def describe(engine: Engine, backend: Backend, options: RunOptions) -> dict[str,
         "pid": os.getpid(),
         "supervisor": os.getppid(),
         "backend": backend.name,
+        "datapath": engine.datapath.name,
         "kill_switch": options.kill_switch,
         "tunnels": tunnels,
         "flows": engine.flow_counts(),
@@ -61,7 +62,8 @@ def table(status: dict[str, Any]) -> Table:
     """One row a peer."""
     flows = ", ".join(f"{count} {route}" for route, count in status["flows"].items())
     result = Table(
-        title=f"wiresock-py, {status['backend']} backend, kill switch {status['kill_switch']}",
+        title=f"wiresock-py, {status['backend']} backend, {status['datapath']} data path, "
+        f"kill switch {status['kill_switch']}",
         caption=f"flows: {flows}",
         title_justify="left",
         caption_justify="left",

@@ -22,6 +22,7 @@ from typing import IO, Any, NoReturn
 
 from wiresock_py.config import Config, format_config, load, load_settings
 from wiresock_py.crypto import Event, PrivateKey, Tunnel
+from wiresock_py.datapath import choose
 from wiresock_py.engine import Engine, Link
 from wiresock_py.engine.clock import now as clock
 from wiresock_py.engine.reconfigure import prepare
@@ -57,6 +58,7 @@ class Worker:
         self._configs, rules = _read(options)
         self._plan = rules.plan()
         self._backend = create(options.backend, host_network())
+        datapath = choose(options.datapath)
         self._control = ControlServer(Path(options.control_socket or DEFAULT_PATH), self._answer)
         resources.callback(self._control.close)
         routes = default_adapters()
@@ -71,7 +73,7 @@ class Worker:
         resources.callback(self._end_exemptions)
         for config in self._configs:
             mtu = adapter_mtu(routes[0].adapter)
-            link = Link(config, mtu, self._backend.mark, lock, exempt=self._backend.exempt)
+            link = Link(config, mtu, self._backend.mark, lock, datapath, exempt=self._backend.exempt)
             resources.callback(link.close)
             self._exemptions[link] = self._exemption(link.socket.port)
             self._links.append(link)
@@ -82,6 +84,7 @@ class Worker:
             SocketOwners(),
             lock,
             self._links,
+            datapath=datapath,
             kill_switch=options.kill_switch,
             connections=_connections,
             on_event=lambda link, peer, event: inbox.put({"kind": "event", "link": link, "peer": peer, "event": event}),
@@ -97,7 +100,7 @@ class Worker:
         _tell("waiting", configurations=[_without_keys(config) for config in self._configs])
         if self._inbox.get()["kind"] != "open":
             return
-        log.info("intercepting with the %s backend", self._backend.name)
+        log.info("intercepting with the %s backend, %s data path", self._backend.name, self._engine.datapath.name)
         self._backend.open(self._capture_plan())
         keep_blocking = False
         try:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from wiresock_py.cli import main, status
+from wiresock_py.datapath import choice
 from wiresock_py.errors import EXIT_BACKEND, EXIT_CONTROL, BackendError
 from wiresock_py.service.control import ControlServer
 
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.skipif(
 STATUS: dict[str, Any] = {
     "pid": 5,
     "backend": "netfilter",
+    "datapath": "native",
     "kill_switch": "app",
     "tunnels": [
         {
@@ -96,16 +98,21 @@ def reasons(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
 
 
 def test_backends_are_listed_with_the_default_and_the_reason_why_not(reasons: dict[str, str | None]) -> None:
-    assert "used by default" in invoke("backends").stdout
+    backends, paths = invoke("backends").stdout.split("data path")
+    assert "used by default" in backends
+    assert paths.count("used by default") == 1
     reasons["netfilter"] = "run as root"
-    stdout = invoke("backends").stdout
-    assert "run as root" in stdout
-    assert "used by default" not in stdout
+    backends, _ = invoke("backends").stdout.split("data path")
+    assert "run as root" in backends
+    assert "used by default" not in backends
 
 
 def test_backends_as_json_are_names_with_reasons(reasons: dict[str, str | None]) -> None:
     reasons["netfilter"] = "run as root"
-    assert json.loads(invoke("backends", "--json").stdout) == {"netfilter": "run as root", "memory": None}
+    assert json.loads(invoke("backends", "--json").stdout) == {
+        "backends": {"netfilter": "run as root", "memory": None},
+        "datapaths": choice.available(),
+    }
 
 
 class Left:

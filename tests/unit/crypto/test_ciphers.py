@@ -7,10 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wiresock_py.crypto.ciphers import CRYPTOGRAPHY, Ciphers
+from wiresock_py.datapath import NATIVE
 
 KEY, NONCE = bytes(range(32)), bytes(4) + bytes(range(1, 9))
-MAKERS = [CRYPTOGRAPHY]
-EACH = pytest.mark.parametrize("ciphers", MAKERS)
+EACH = pytest.mark.parametrize(
+    "ciphers",
+    [
+        pytest.param(
+            ciphers, id=name, marks=pytest.mark.skipif(ciphers is None, reason="the native data path is not built")
+        )
+        for name, ciphers in (("cryptography", CRYPTOGRAPHY), ("native", NATIVE and NATIVE.ciphers))
+    ],
+)
 
 
 @EACH

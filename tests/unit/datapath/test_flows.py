@@ -6,8 +6,9 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from tests.support.datapaths import flow_table
 from tests.support.traffic import IPV4, IPV6, PEER, Ends, address
 from wiresock_py.datapath import Flow, FlowTable
 from wiresock_py.datapath.flows import (
@@ -25,6 +26,7 @@ from wiresock_py.datapath.flows import (
 )
 from wiresock_py.flow import FiveTuple, Route
 
+pytestmark = pytest.mark.usefixtures("datapath")
 TCP, UDP = socket.IPPROTO_TCP, socket.IPPROTO_UDP
 BOTH = pytest.mark.parametrize("ends", [IPV4, IPV6], ids=["ipv4", "ipv6"])
 
@@ -35,7 +37,7 @@ def add(flows: FlowTable, ends: Ends = IPV4, protocol: int = UDP, port: int = 40
 
 @BOTH
 def test_a_flow_is_found_by_what_the_stack_and_by_what_the_tunnel_sees(ends: Ends) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = add(flows, ends)
     assert flows.find(flow.key) is flow
     assert flow.inner == flow.key._replace(local=address(ends.tunnel))
@@ -46,14 +48,14 @@ def test_a_flow_is_found_by_what_the_stack_and_by_what_the_tunnel_sees(ends: End
 
 
 def test_a_direct_flow_is_not_reachable_from_the_tunnel() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = flows.add(IPV4.key(UDP), Route.DIRECT, 0.0)
     assert flows.find(flow.key) is flow
     assert flows.find_inner(flow.key) is None
 
 
 def test_a_redirected_flow_goes_to_the_tunnels_resolver_and_answers_as_the_one_asked() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     asked = FiveTuple(UDP, address(IPV4.host), 5353, address(IPV4.resolver), 53)
     flow = flows.add(
         asked, Route.TUNNEL, 0.0, peer=PEER, local=address(IPV4.tunnel), remote=(address(IPV4.redirected), 53)
@@ -63,7 +65,7 @@ def test_a_redirected_flow_goes_to_the_tunnels_resolver_and_answers_as_the_one_a
 
 
 def test_a_five_tuple_entered_again_replaces_the_old_flow() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     old = add(flows)
     new = add(flows)
     assert flows.find(new.key) is new
@@ -82,7 +84,7 @@ def test_only_a_collision_changes_the_port(ends: Ends) -> None:
         tried.append(inner)
         return iter([40000, 50000, 50001])
 
-    flows = FlowTable(ports=ports)
+    flows = flow_table(ports=ports)
     first = add(flows, ends)
     second = flows.add(ends.key(UDP, local=ends.second), Route.TUNNEL, 0.0, peer=PEER, local=address(ends.tunnel))
     third = flows.add(
@@ -94,7 +96,7 @@ def test_only_a_collision_changes_the_port(ends: Ends) -> None:
 
 
 def test_with_every_port_taken_the_last_one_tried_changes_hands() -> None:
-    flows = FlowTable(ports=lambda _: iter([50000]))
+    flows = flow_table(ports=lambda _: iter([50000]))
     for number in range(3):
         key = IPV4.key(UDP)._replace(local=bytes((192, 168, 1, number)))
         flows.add(key, Route.TUNNEL, 0.0, peer=PEER, local=address(IPV4.tunnel))
@@ -103,7 +105,7 @@ def test_with_every_port_taken_the_last_one_tried_changes_hands() -> None:
 
 
 def test_a_protocol_without_ports_has_one_flow_to_each_remote() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     old = flows.add(IPV4.key(47, 0, 0), Route.TUNNEL, 0.0, peer=PEER, local=address(IPV4.tunnel))
     new = flows.add(IPV4.key(47, 0, 0, local=IPV4.second), Route.TUNNEL, 0.0, peer=PEER, local=address(IPV4.tunnel))
     assert not old.live
@@ -119,7 +121,7 @@ def test_random_ports_offers_each_dynamic_port_once() -> None:
     [(UDP, UDP_TIMEOUT), (socket.IPPROTO_ICMP, ICMP_TIMEOUT), (TCP, TCP_ESTABLISHED_TIMEOUT), (47, UDP_TIMEOUT)],
 )
 def test_an_idle_flow_expires_after_its_protocols_time(protocol: int, timeout: float) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = add(flows, protocol=protocol, now=100.5)
     assert flows.expire(100.5 + timeout - 1) == []
     assert flows.expire(100.5 + timeout + 2) == [flow]
@@ -129,7 +131,7 @@ def test_an_idle_flow_expires_after_its_protocols_time(protocol: int, timeout: f
 
 
 def test_activity_either_way_keeps_a_flow() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = add(flows)
     flow.last_out = 200.0
     assert flows.expire(UDP_TIMEOUT + 10) == []
@@ -140,7 +142,7 @@ def test_activity_either_way_keeps_a_flow() -> None:
 
 @pytest.mark.parametrize("close", ["reset", "both", "half open"])
 def test_a_connection_that_is_half_open_or_closed_expires_soon(close: str) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = add(flows, protocol=TCP)
     flows.track(flow, SYN_FLAG, outbound=True)
     if close != "half open":
@@ -157,7 +159,7 @@ def test_a_connection_that_is_half_open_or_closed_expires_soon(close: str) -> No
 
 
 def test_a_connection_met_in_mid_stream_counts_as_open() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = add(flows, protocol=TCP)
     assert flow.is_established
     flows.track(flow, FIN_FLAG | ACK_FLAG, outbound=False)
@@ -166,20 +168,20 @@ def test_a_connection_met_in_mid_stream_counts_as_open() -> None:
 
 
 def test_a_syn_begins_its_flow_once() -> None:
-    flow = FlowTable().add(IPV4.key(TCP), Route.DIRECT, 0.0)
+    flow = flow_table().add(IPV4.key(TCP), Route.DIRECT, 0.0)
     assert flow.begins(1000)
     assert flow.begins(1000)
     assert not flow.begins(1001)
-    known = FlowTable().add(IPV4.key(TCP), Route.DIRECT, 0.0, initial_sequence=7)
+    known = flow_table().add(IPV4.key(TCP), Route.DIRECT, 0.0, initial_sequence=7)
     assert known.state == SYN_OUT
     assert not known.begins(8)
-    in_mid_stream = FlowTable().add(IPV4.key(TCP), Route.DIRECT, 0.0)
+    in_mid_stream = flow_table().add(IPV4.key(TCP), Route.DIRECT, 0.0)
     in_mid_stream.packets_out = 1
     assert not in_mid_stream.begins(5)
 
 
 def test_expiry_looks_at_no_more_flows_than_it_may() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     for port in range(1, 101):
         add(flows, port=port)
     assert len(flows.expire(1e6, limit=30)) == 30
@@ -188,7 +190,7 @@ def test_expiry_looks_at_no_more_flows_than_it_may() -> None:
 
 
 def test_expiry_goes_on_after_the_table_was_empty() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     assert flows.expire(1e6) == []
     add(flows)
     assert len(flows.expire(1e6)) == 1
@@ -198,7 +200,7 @@ def test_expiry_goes_on_after_the_table_was_empty() -> None:
 
 
 def test_a_full_table_loses_its_idlest_flow() -> None:
-    flows = FlowTable(capacity=64)
+    flows = flow_table(capacity=64)
     entered = [add(flows, port=port, now=float(port)) for port in range(1, 65)]
     entered[0].last_in = 1000.0
     entered[1].last_out = 1001.0
@@ -213,7 +215,7 @@ def test_a_full_table_loses_its_idlest_flow() -> None:
 
 
 def test_a_flow_shows_what_it_is_and_not_more() -> None:
-    assert repr(add(FlowTable())) == "Flow(UDP 192.168.1.5:40000 -> 93.184.216.34:443, TUNNEL)"
+    assert repr(add(flow_table())) == "Flow(UDP 192.168.1.5:40000 -> 93.184.216.34:443, TUNNEL)"
 
 
 class Model(RuleBasedStateMachine):
@@ -221,7 +223,7 @@ class Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = FlowTable(capacity=12, ports=lambda _: range(60000, 60040))
+        self.table = flow_table(capacity=12, ports=lambda _: range(60000, 60040))
         self.flows: dict[FiveTuple, Flow] = {}
         self.now = 0.0
 
@@ -282,5 +284,5 @@ class Model(RuleBasedStateMachine):
                 assert self.table.find_inner(flow.inner) is flow
 
 
-Model.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
-TestModel = Model.TestCase
+def test_the_table_does_what_a_plain_dictionary_does() -> None:
+    run_state_machine_as_test(Model, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))

@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6ExtHdrFragment, fragment6
 
+from tests.support.datapaths import flow_table
 from tests.support.traffic import IPV4, IPV6, OTHER_PEER, PEER, Ends, dissect, tunnelled
 from wiresock_py.datapath import Flow, FlowTable, Fragments, Header, PacketDrop, fragment, parse, translate_inbound
 from wiresock_py.datapath import fragments as module
 
+pytestmark = pytest.mark.usefixtures("datapath")
 BOTH = pytest.mark.parametrize("ends", [IPV4, IPV6], ids=["ipv4", "ipv6"])
 Pieces = list[tuple[bytes, Header]]
 
@@ -35,7 +37,7 @@ def read(packet: bytes) -> Header:
 
 
 def world(ends: Ends) -> tuple[FlowTable, Flow, Fragments]:
-    flows = FlowTable()
+    flows = flow_table()
     return flows, tunnelled(flows, ends, 17), Fragments()
 
 

@@ -10,6 +10,7 @@ from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest
 from scapy.packet import Packet, Raw
 
+from tests.support.datapaths import flow_table
 from tests.support.traffic import (
     IPV4,
     IPV6,
@@ -24,7 +25,6 @@ from tests.support.traffic import (
     vectors,
 )
 from wiresock_py.datapath import (
-    FlowTable,
     Header,
     PythonFlow,
     icmp_too_big,
@@ -37,6 +37,7 @@ from wiresock_py.datapath import (
 )
 from wiresock_py.flow import FiveTuple, Route
 
+pytestmark = pytest.mark.usefixtures("datapath")
 BOTH = pytest.mark.parametrize("ends", [IPV4, IPV6], ids=["ipv4", "ipv6"])
 ERRORS = [case for case in vectors("checksums")["packets"] if "embedded" in case["rewrite"]]
 
@@ -88,7 +89,7 @@ def test_the_vectors_hold_six_errors() -> None:
 @pytest.mark.parametrize("kept", [8, 12, 18, 20, 60])
 @pytest.mark.parametrize("protocol", [socket.IPPROTO_TCP, socket.IPPROTO_UDP])
 def test_an_inbound_error_shows_the_stack_the_packet_it_sent(ends: Ends, kept: int, protocol: int) -> None:
-    flows = FlowTable(ports=lambda _: [50000])
+    flows = flow_table(ports=lambda _: [50000])
     tunnelled(flows, ends, protocol)
     flow = tunnelled(flows, ends, protocol, local=ends.second)
     assert flow.inner.local_port == 50000  # the port is translated as well
@@ -109,7 +110,7 @@ def test_an_inbound_error_shows_the_stack_the_packet_it_sent(ends: Ends, kept: i
 
 @BOTH
 def test_an_error_from_a_redirected_resolver_comes_from_the_one_asked(ends: Ends) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     asked = FiveTuple(17, address(ends.host), 5353, address(ends.resolver), 53)
     flow = flows.add(
         asked, Route.TUNNEL, 0.0, peer=PEER, local=address(ends.tunnel), remote=(address(ends.redirected), 53)
@@ -126,7 +127,7 @@ def test_an_error_from_a_redirected_resolver_comes_from_the_one_asked(ends: Ends
 
 @BOTH
 def test_an_outbound_error_shows_the_sender_the_packet_it_sent(ends: Ends) -> None:
-    flows = FlowTable(ports=lambda _: [50000])
+    flows = flow_table(ports=lambda _: [50000])
     tunnelled(flows, ends, 17)
     flow = tunnelled(flows, ends, 17, local=ends.second)
     arrived = bytes(ends.ip(ends.server, ends.tunnel) / UDP(sport=443, dport=50000) / b"answer")
@@ -142,7 +143,7 @@ def test_an_outbound_error_shows_the_sender_the_packet_it_sent(ends: Ends) -> No
 
 @BOTH
 def test_an_echo_request_is_found_inside_an_error(ends: Ends) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     key = FiveTuple(ends.icmp, address(ends.host), 7, address(ends.server), 0)
     flow = flows.add(key, Route.TUNNEL, 0.0, peer=PEER, local=address(ends.tunnel))
     ping = bytes(ends.ip() / (ICMP(id=7) if ends.version == 4 else ICMPv6EchoRequest(id=7)) / b"ping")
@@ -157,7 +158,7 @@ def test_an_echo_request_is_found_inside_an_error(ends: Ends) -> None:
 
 
 def test_of_an_embedded_later_fragment_only_the_addresses_change() -> None:
-    flow = tunnelled(FlowTable(), IPV4, 17)
+    flow = tunnelled(flow_table(), IPV4, 17)
     fragment = bytes(IPV4.ip(IPV4.tunnel, frag=9, proto=17) / bytes(range(16)))
     error = unreachable(IPV4, IPV4.server, IPV4.tunnel, fragment)
     translated = translate_error(error, read(error), flow, outbound=False)
@@ -168,7 +169,7 @@ def test_of_an_embedded_later_fragment_only_the_addresses_change() -> None:
 
 
 def test_a_wrong_icmp_checksum_stays_wrong() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = tunnelled(flows, IPV4, 17)
     sent = bytes(IPV4.ip(IPV4.tunnel) / UDP(sport=40000, dport=443) / b"x")
     error = bytearray(unreachable(IPV4, IPV4.server, IPV4.tunnel, sent))
@@ -179,14 +180,14 @@ def test_a_wrong_icmp_checksum_stays_wrong() -> None:
 
 
 def test_what_embeds_nothing_readable_is_not_translated() -> None:
-    flow = tunnelled(FlowTable(), IPV4, 17)
+    flow = tunnelled(flow_table(), IPV4, 17)
     error = unreachable(IPV4, IPV4.server, IPV4.tunnel, b"\x45\0\0")
     assert translate_error(error, read(error), flow, outbound=False) is None
 
 
 @given(st.binary(max_size=80), st.booleans(), st.sampled_from([IPV4, IPV6]), st.sampled_from([1, 6, 17, 44, 58, 136]))
 def test_no_embedded_bytes_make_translation_raise(data: bytes, outbound: bool, ends: Ends, protocol: int) -> None:
-    flow = tunnelled(FlowTable(), ends, 17)
+    flow = tunnelled(flow_table(), ends, 17)
     whole = bytes(ends.ip(protocol=protocol))
     for embedded in (data, whole + data):
         error = unreachable(ends, ends.server, ends.tunnel, embedded)

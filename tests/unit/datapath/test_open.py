@@ -10,6 +10,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import ICMPv6EchoReply, IPv6ExtHdrDestOpt
 from scapy.packet import Packet
 
+from tests.support.datapaths import flow_table, open_datagrams
 from tests.support.traffic import (
     IPV4,
     IPV6,
@@ -27,16 +28,17 @@ from tests.support.traffic import (
 )
 from wiresock_py.crypto.constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
 from wiresock_py.crypto.session import Session
-from wiresock_py.datapath import FlowTable, Opened, PacketDrop, open_datagrams
+from wiresock_py.datapath import FlowTable, Opened, PacketDrop
 from wiresock_py.datapath.flows import FIN_IN, RESET, SYN_IN, SYN_OUT
 from wiresock_py.flow import FiveTuple, Route
 
+pytestmark = pytest.mark.usefixtures("datapath")
 TCP_, UDP_ = socket.IPPROTO_TCP, socket.IPPROTO_UDP
 BOTH = pytest.mark.parametrize("ends", [IPV4, IPV6], ids=["ipv4", "ipv6"])
 
 
 def world(ends: Ends) -> FlowTable:
-    flows = FlowTable()
+    flows = flow_table()
     for protocol in (TCP_, UDP_):
         tunnelled(flows, ends, protocol)
     return flows
@@ -77,7 +79,7 @@ def test_packets_reach_the_app_at_its_own_address(ends: Ends, pad: int) -> None:
 
 @BOTH
 def test_an_answer_from_the_tunnels_resolver_comes_from_the_one_asked(ends: Ends) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     asked = FiveTuple(UDP_, address(ends.host), 5353, address(ends.resolver), 53)
     flows.add(asked, Route.TUNNEL, 0.0, peer=PEER, local=address(ends.tunnel), remote=(address(ends.redirected), 53))
     answer = bytes(ends.ip(ends.redirected, ends.tunnel) / UDP(sport=53, dport=5353) / b"answer")
@@ -88,7 +90,7 @@ def test_an_answer_from_the_tunnels_resolver_comes_from_the_one_asked(ends: Ends
 
 @BOTH
 def test_a_translated_port_and_identifier_are_put_back(ends: Ends) -> None:
-    flows = FlowTable(ports=lambda _: [50000])
+    flows = flow_table(ports=lambda _: [50000])
     for local in (ends.host, ends.second):
         tunnelled(flows, ends, UDP_, local=local)
         key = FiveTuple(ends.icmp, address(local), 7, address(ends.server), 0)
@@ -101,7 +103,7 @@ def test_a_translated_port_and_identifier_are_put_back(ends: Ends) -> None:
 
 
 def test_an_empty_echo_reply_keeps_the_only_valid_checksum_it_can_have() -> None:
-    flows = FlowTable(ports=lambda _: [50000])
+    flows = flow_table(ports=lambda _: [50000])
     for local in (IPV4.host, IPV4.second):
         key = FiveTuple(1, address(local), 0, address(IPV4.server), 0)
         flows.add(key, Route.TUNNEL, 0.0, peer=PEER, local=address(IPV4.tunnel))
@@ -198,7 +200,7 @@ def test_what_is_not_plain_takes_the_slow_path() -> None:
 
 @pytest.mark.parametrize("case", vectors("decapsulation")["cases"], ids=lambda case: case["name"])
 def test_plain_texts_are_treated_as_the_vectors_say(case: dict[str, str]) -> None:
-    opened = open_all([bytes.fromhex(case["plaintext"])], FlowTable())
+    opened = open_all([bytes.fromhex(case["plaintext"])], flow_table())
     [(_, packets, size, data)] = opened.received
     assert (packets, size) == (1, len(case["plaintext"]) // 2 + 32)
     assert data == (case["expect"] != "keepalive")
@@ -232,7 +234,7 @@ def test_handshake_messages_are_handed_on_unread() -> None:
     opened = Opened()
     messages = [bytes((kind, 0, 0, 0)) + bytes(size - 4) for kind, size in ((1, 148), (2, 92), (3, 64), (1, 40))]
     for message in messages:
-        open_datagrams(bytearray(message), 0, {}, FlowTable(), 1.0, opened)
+        open_datagrams(bytearray(message), 0, {}, flow_table(), 1.0, opened)
     assert opened.control == messages
     assert not opened.drops
 
@@ -256,15 +258,15 @@ def test_handshake_messages_are_handed_on_unread() -> None:
 def test_datagrams_that_are_not_ours_are_counted_by_name(datagram: bytes, drop: PacketDrop) -> None:
     near, _ = session_pair()
     opened = Opened()
-    open_datagrams(bytearray(datagram), 0, {1: near}, FlowTable(), 1.0, opened)
+    open_datagrams(bytearray(datagram), 0, {1: near}, flow_table(), 1.0, opened)
     assert opened.drops == {drop: 1}
     assert not opened.received
 
 
 def test_nothing_at_all_is_nothing() -> None:
     opened = Opened()
-    open_datagrams(bytearray(), 0, {}, FlowTable(), 1.0, opened)
-    open_datagrams(bytearray(), 1452, {}, FlowTable(), 1.0, opened)
+    open_datagrams(bytearray(), 0, {}, flow_table(), 1.0, opened)
+    open_datagrams(bytearray(), 1452, {}, flow_table(), 1.0, opened)
     assert not opened.drops
 
 
@@ -317,7 +319,7 @@ def test_no_datagram_makes_opening_raise(data: bytes, segment: int, as_transport
     if as_transport:
         data = b"\4\0\0\0\1\0\0\0" + data
     opened = Opened()
-    open_datagrams(bytearray(data), segment, {1: near}, FlowTable(), 1.0, opened)
+    open_datagrams(bytearray(data), segment, {1: near}, flow_table(), 1.0, opened)
     assert not opened.packets
 
 

@@ -10,6 +10,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6ExtHdrDestOpt
 from scapy.packet import Packet
 
+from tests.support.datapaths import datagram_buffer, flow_table, seal
 from tests.support.traffic import (
     IPV4,
     IPV6,
@@ -33,13 +34,14 @@ from tests.support.traffic import (
     vectors,
 )
 from wiresock_py.crypto.constants import REJECT_AFTER_MESSAGES
-from wiresock_py.datapath import DatagramBuffer, FlowTable, PacketDrop, PythonFlow, parse, seal, translate_batch
+from wiresock_py.datapath import PacketDrop, PythonFlow, parse, translate_batch
 from wiresock_py.datapath.batch import MAX_RUN_BYTES, MAX_RUN_SEGMENTS
 from wiresock_py.datapath.flows import SYN_OUT
 from wiresock_py.datapath.headers import Header
 from wiresock_py.filters.base import PacketFlag
 from wiresock_py.flow import FiveTuple, Route
 
+pytestmark = pytest.mark.usefixtures("datapath")
 TCP_, UDP_ = socket.IPPROTO_TCP, socket.IPPROTO_UDP
 BOTH = pytest.mark.parametrize("ends", [IPV4, IPV6], ids=["ipv4", "ipv6"])
 OUTBOUND = [case for case in vectors("checksums")["packets"] if case["rewrite"].startswith("source")]
@@ -63,7 +65,7 @@ def test_packets_are_translated_as_the_vectors_say(case: dict[str, str]) -> None
     at = 12 if header.version == 4 else 8
     inner = header.five_tuple()._replace(local=after[at : at + len(header.source)])
     flow = PythonFlow(header.five_tuple(), Route.TUNNEL, 0.0, inner=inner)
-    assert translate_batch(batch_of([packet]), [0], [flow], FlowTable(), MTU, 1.0) == ([after], [])
+    assert translate_batch(batch_of([packet]), [0], [flow], flow_table(), MTU, 1.0) == ([after], [])
 
 
 def test_the_vectors_hold_outbound_packets_of_every_kind() -> None:
@@ -73,7 +75,7 @@ def test_the_vectors_hold_outbound_packets_of_every_kind() -> None:
 @BOTH
 @pytest.mark.parametrize("offloaded", [False, True], ids=["complete", "partial"])
 def test_small_packets_come_out_whole_translated_and_sound(ends: Ends, offloaded: bool) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     for protocol in (TCP_, UDP_):
         tunnelled(flows, ends, protocol)
     packets = [
@@ -99,7 +101,7 @@ def test_small_packets_come_out_whole_translated_and_sound(ends: Ends, offloaded
 
 @BOTH
 def test_echo_requests_are_translated_and_their_identifier_on_a_collision(ends: Ends) -> None:
-    flows = FlowTable(ports=lambda _: [50000])
+    flows = flow_table(ports=lambda _: [50000])
     ping: type[Packet] = ICMP if ends is IPV4 else ICMPv6EchoRequest
     for local in (ends.host, ends.second):
         key = FiveTuple(ends.icmp, address(local), 7, address(ends.server), 0)
@@ -113,7 +115,7 @@ def test_echo_requests_are_translated_and_their_identifier_on_a_collision(ends: 
 
 
 def test_an_absent_udp_checksum_stays_absent_and_no_other_becomes_so() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     tunnelled(flows, IPV4, UDP_)
     near, far = session_pair()
     none = bytes(IPV4.ip() / UDP(sport=40000, dport=443, chksum=0) / b"x")
@@ -128,7 +130,7 @@ def test_an_absent_udp_checksum_stays_absent_and_no_other_becomes_so() -> None:
 
 @pytest.mark.parametrize("case", PADDED, ids=lambda case: f"{case['length']} of {case['mtu']}")
 def test_packets_are_padded_as_the_vectors_say(case: dict[str, int]) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     tunnelled(flows, IPV4, UDP_)
     near, _ = session_pair()
     packet = bytes(IPV4.ip() / UDP(sport=40000, dport=443) / bytes(case["length"] - 28))
@@ -138,7 +140,7 @@ def test_packets_are_padded_as_the_vectors_say(case: dict[str, int]) -> None:
 
 def check_cut(ends: Ends, payload: bytes, *, mtu: int, mss: int, offloaded: bool, flags: str) -> list[Packet]:
     """Cut one packet, check all that must hold of the segments, and return them."""
-    flows = FlowTable()
+    flows = flow_table()
     flow = tunnelled(flows, ends, TCP_)
     flow.mss = mss
     packet = tcp(ends, payload, flags=flags, seq=0xFFFFF000, window=777)
@@ -203,7 +205,7 @@ def test_a_super_packet_is_cut_to_the_peers_mss(ends: Ends) -> None:
 
 
 def test_a_tiny_mss_is_not_taken_seriously() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     tunnelled(flows, IPV4, TCP_).mss = 1
     near, _ = session_pair()
     out, *_ = seal_all([tcp(IPV4, bytes(1000))], flows, near)
@@ -229,7 +231,7 @@ def test_however_it_is_cut_the_stream_stays_the_same(
 @BOTH
 @pytest.mark.parametrize("flags", ["S", "R", "UA"])
 def test_what_may_not_be_cut_is_reported_as_too_large(ends: Ends, flags: str) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     tunnelled(flows, ends, TCP_)
     tunnelled(flows, ends, UDP_)
     near, _ = session_pair()
@@ -240,7 +242,7 @@ def test_what_may_not_be_cut_is_reported_as_too_large(ends: Ends, flags: str) ->
 
 
 def test_a_corrupt_segment_is_not_repaired_by_cutting() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     tunnelled(flows, IPV4, TCP_)
     near, _ = session_pair()
     packet = bytearray(tcp(IPV4, bytes(3000)))
@@ -253,7 +255,7 @@ def test_a_corrupt_segment_is_not_repaired_by_cutting() -> None:
 
 @BOTH
 def test_a_corrupt_small_packet_stays_corrupt(ends: Ends) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     tunnelled(flows, ends, TCP_)
     near, far = session_pair()
     packet = bytearray(tcp(ends, b"payload"))
@@ -264,7 +266,7 @@ def test_a_corrupt_small_packet_stays_corrupt(ends: Ends) -> None:
 
 
 def test_small_packets_of_equal_size_share_a_run() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     tunnelled(flows, IPV4, TCP_)
     near, _ = session_pair()
     out, *_ = seal_all([tcp(IPV4, seq=number) for number in range(70)], flows, near)
@@ -272,10 +274,10 @@ def test_small_packets_of_equal_size_share_a_run() -> None:
 
 
 def test_several_peers_share_a_buffer() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = tunnelled(flows, IPV4, TCP_)
     near, far = session_pair()
-    out = DatagramBuffer(16)
+    out = datagram_buffer(16)
     batch = batch_of([tcp(IPV4, b"first"), tcp(IPV4, b"second")])
     seal(batch, [0], [flow, flow], flows, near, MTU, 1.0, out)
     seal(batch, [1], [flow, flow], flows, near, MTU, 1.0, out)
@@ -283,7 +285,7 @@ def test_several_peers_share_a_buffer() -> None:
 
 
 def test_the_syn_is_clamped_and_remembered() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = tunnelled(flows, IPV6, TCP_)
     near, far = session_pair()
     out, *_ = seal_all([tcp(IPV6, flags="S", seq=500, ack=0, options=[("MSS", 1440)])], flows, near)
@@ -294,7 +296,7 @@ def test_the_syn_is_clamped_and_remembered() -> None:
 
 @pytest.mark.parametrize("left", [0, 1, 5])
 def test_no_counter_beyond_the_limit_is_used(left: int) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     tunnelled(flows, IPV4, TCP_)
     near, _ = session_pair()
     near.counter = REJECT_AFTER_MESSAGES - left
@@ -308,7 +310,7 @@ def test_no_counter_beyond_the_limit_is_used(left: int) -> None:
 
 @BOTH
 def test_headers_that_are_not_plain_are_translated_too(ends: Ends) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = tunnelled(flows, ends, UDP_)
     extended = (
         IP(src=ends.host, dst=ends.server, options=[IPOption_NOP()] * 4)
@@ -317,7 +319,7 @@ def test_headers_that_are_not_plain_are_translated_too(ends: Ends) -> None:
     )
     packet = bytes(extended / UDP(sport=40000, dport=443) / b"payload")
     near, far = session_pair()
-    out = DatagramBuffer()
+    out = datagram_buffer()
     for flags in (PacketFlag.NONE, PacketFlag.CHECKSUM_PARTIAL):
         assert seal(flagged_batch([(packet, flags)]), [0], [flow], flows, near, MTU, 1.0, out) == []
     for sealed in inner_packets(out, far):
@@ -330,17 +332,17 @@ def test_headers_that_are_not_plain_are_translated_too(ends: Ends) -> None:
 
 def test_packets_without_a_flow_and_unreadable_ones_are_left_out() -> None:
     near, _ = session_pair()
-    flow = tunnelled(FlowTable(), IPV4, UDP_)
-    out = DatagramBuffer()
+    flow = tunnelled(flow_table(), IPV4, UDP_)
+    out = datagram_buffer()
     broken = b"\x46" + bytes(IPV4.ip() / UDP())[1:20]
-    seal(batch_of([tcp(IPV4), broken]), [0, 1], [None, flow], FlowTable(), near, MTU, 1.0, out)
+    seal(batch_of([tcp(IPV4), broken]), [0, 1], [None, flow], flow_table(), near, MTU, 1.0, out)
     assert out.packets == 0
     assert out.drops.total() == 1
 
 
 @BOTH
 def test_staged_packets_are_the_sealed_ones_in_plain_text(ends: Ends) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     for protocol in (TCP_, UDP_):
         tunnelled(flows, ends, protocol)
     packets = [tcp(ends, bytes(range(250)) * 40), bytes(ends.ip() / UDP(sport=40000, dport=443) / b"odd"), tcp(ends)]
@@ -352,7 +354,7 @@ def test_staged_packets_are_the_sealed_ones_in_plain_text(ends: Ends) -> None:
 
 
 def test_a_direct_flow_is_cut_and_completed_but_not_translated() -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = flows.add(IPV4.key(TCP_), Route.DIRECT, 0.0)
     whole = tcp(IPV4, bytes(range(200)) * 20)
     batch = batch_of([partial(whole)], PacketFlag.CHECKSUM_PARTIAL)
@@ -373,7 +375,7 @@ def test_a_direct_flow_is_cut_and_completed_but_not_translated() -> None:
 def test_no_packet_that_classify_accepts_makes_seal_raise(
     contents: list[tuple[Ends, int, bytes, bool]], mss: int
 ) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     for ends in (IPV4, IPV6):
         for protocol in (TCP_, UDP_):
             tunnelled(flows, ends, protocol).mss = mss

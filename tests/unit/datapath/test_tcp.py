@@ -8,21 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import TCP
 
+from tests.support.datapaths import flow_table
 from tests.support.traffic import IPV4, IPV6, PEER, Ends, address, assert_sound, batch_of, dissect, tunnelled, vectors
-from wiresock_py.datapath import (
-    FlowTable,
-    PacketDrop,
-    abort,
-    parse,
-    provoke,
-    tcp_reset,
-    translate_batch,
-    translate_inbound,
-)
+from wiresock_py.datapath import PacketDrop, abort, parse, provoke, tcp_reset, translate_batch, translate_inbound
 from wiresock_py.datapath.headers import Header
 from wiresock_py.datapath.tcp import clamp_mss, mss_limit
 from wiresock_py.flow import Route
 
+pytestmark = pytest.mark.usefixtures("datapath")
 CLAMPED = [case for case in vectors("mss_clamp") if "fragment" not in case["name"]]
 BOTH = pytest.mark.parametrize("ends", [IPV4, IPV6], ids=["ipv4", "ipv6"])
 
@@ -42,7 +35,7 @@ def test_outbound_packets_are_clamped_as_the_vectors_say(case: dict[str, Any]) -
     packet = bytes.fromhex(case["before"])
     header = parse(packet)
     assert isinstance(header, Header)
-    flows = FlowTable()
+    flows = flow_table()
     flow = flows.add(header.five_tuple(), Route.DIRECT, 0.0)  # translates nothing
     mtu = case["limit"] + (60 if header.version == 6 else 40)
     packets, oversized = translate_batch(batch_of([packet]), [0], [flow], flows, mtu, 1.0)
@@ -56,7 +49,7 @@ def test_inbound_packets_are_clamped_as_the_vectors_say(case: dict[str, Any]) ->
     packet = bytes.fromhex(case["before"])
     header = parse(packet)
     assert isinstance(header, Header)
-    flows = FlowTable()
+    flows = flow_table()
     flow = flows.add(header.five_tuple(inbound=True), Route.DIRECT, 0.0)
     flow.mtu = case["limit"] + (60 if header.version == 6 else 40)
     assert translate_inbound(packet, header, flow, flows, 1.0).hex() == case["after"]
@@ -128,7 +121,7 @@ def test_no_bytes_make_a_reset_raise(data: bytes) -> None:
 
 @BOTH
 def test_a_flow_is_ended_at_both_ends_with_the_numbers_they_expect(ends: Ends) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = tunnelled(flows, ends, 6)
     assert abort(flow) is None
     segment = bytes(ends.ip() / TCP(sport=40000, dport=443, seq=0xFFFFFFF0, ack=900, flags="PA") / bytes(32))
@@ -144,7 +137,7 @@ def test_a_flow_is_ended_at_both_ends_with_the_numbers_they_expect(ends: Ends) -
 
 
 def test_only_tcp_can_be_reset() -> None:
-    flow = FlowTable().add(IPV4.key(17), Route.TUNNEL, 0.0, peer=PEER, local=address(IPV4.tunnel))
+    flow = flow_table().add(IPV4.key(17), Route.TUNNEL, 0.0, peer=PEER, local=address(IPV4.tunnel))
     flow.sequence = 1
     assert abort(flow) is None
 

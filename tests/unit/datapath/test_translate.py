@@ -7,11 +7,13 @@ from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt
 from scapy.packet import Packet
 
+from tests.support.datapaths import flow_table
 from tests.support.traffic import IPV4, IPV6, MTU, Ends, dissect, slow_sum, tunnelled, vectors
-from wiresock_py.datapath import FlowTable, Header, PythonFlow, parse, translate_inbound
+from wiresock_py.datapath import Header, PythonFlow, parse, translate_inbound
 from wiresock_py.datapath.flows import SYN_IN, SYN_OUT
 from wiresock_py.flow import Route
 
+pytestmark = pytest.mark.usefixtures("datapath")
 BOTH = pytest.mark.parametrize("ends", [IPV4, IPV6], ids=["ipv4", "ipv6"])
 INBOUND = [
     case
@@ -38,7 +40,7 @@ def test_packets_are_translated_as_the_vectors_say(case: dict[str, str]) -> None
     packet, after = bytes.fromhex(case["before"]), bytes.fromhex(case["after"])
     inner = read(packet).five_tuple(inbound=True)
     flow = PythonFlow(read(after).five_tuple(inbound=True), Route.TUNNEL, 0.0, inner=inner)
-    assert translate_inbound(packet, read(packet), flow, FlowTable(), 1.0) == after
+    assert translate_inbound(packet, read(packet), flow, flow_table(), 1.0) == after
 
 
 def test_the_vectors_hold_inbound_packets_of_both_families() -> None:
@@ -47,7 +49,7 @@ def test_the_vectors_hold_inbound_packets_of_both_families() -> None:
 
 @BOTH
 def test_options_and_extension_headers_are_carried_along(ends: Ends) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = tunnelled(flows, ends, 17)
     packet = odd(ends, UDP(sport=443, dport=40000) / b"answer")
     header = read(packet)
@@ -64,7 +66,7 @@ def test_options_and_extension_headers_are_carried_along(ends: Ends) -> None:
 
 @BOTH
 def test_a_syn_ack_is_tracked_and_clamped(ends: Ends) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = tunnelled(flows, ends, 6)
     flow.mtu = MTU
     flow.state = SYN_OUT
@@ -82,7 +84,7 @@ def test_a_syn_ack_is_tracked_and_clamped(ends: Ends) -> None:
     st.binary(max_size=100),
 )
 def test_whatever_parse_accepts_is_translated(ends: Ends, protocol: int, data: bytes) -> None:
-    flows = FlowTable()
+    flows = flow_table()
     flow = tunnelled(flows, ends, 6)
     flow.mtu = MTU
     packet = bytes(ends.ip(ends.server, ends.tunnel, protocol)) + data

@@ -1,0 +1,32 @@
+//! The compiled data path of wiresock-py: what `wiresock_py/datapath` does in Python, packet by packet the same, but
+//! without the interpreter's lock while it encrypts and decrypts. `wiresock_py/datapath/native.py` is its other half.
+
+mod aead;
+mod bytes;
+mod checksum;
+mod classify;
+mod cut;
+mod flow;
+mod headers;
+mod memory;
+mod merge;
+mod open;
+mod rewrite;
+mod seal;
+mod window;
+
+#[pyo3::pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::aead::{Opener, Sealer};
+    #[pymodule_export]
+    use crate::classify::classify;
+    #[pymodule_export]
+    use crate::flow::FlowState;
+    #[pymodule_export]
+    use crate::open::open_datagrams;
+    #[pymodule_export]
+    use crate::seal::Sealing;
+    #[pymodule_export]
+    use crate::window::ReplayWindow;
+}

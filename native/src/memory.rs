@@ -1,0 +1,112 @@
+//! The only unsafe code: memory that Python lends for a call, and keys that are overwritten when they are let go.
+//!
+//! What a `Lent` promises rests on its caller, as everything does that works on a buffer without the interpreter's lock
+//! (`hashlib`, `zlib`, a socket's `recv_into`): whoever lends memory neither reads nor writes it until it is given back.
+//! The data path's buffers each belong to one thread, which is inside the call. The exporter cannot free or resize them
+//! meanwhile, because the buffer is held.
+#![allow(unsafe_code)]
+
+use std::mem::{ManuallyDrop, size_of};
+use std::ptr;
+use std::slice;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::prelude::*;
+
+/// Bytes of a Python object, contiguous, for as long as this value lives.
+pub struct Lent(PyBuffer<u8>);
+
+impl Lent {
+    pub fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let buffer = PyBuffer::<u8>::get(object)?;
+        if !buffer.is_c_contiguous() {
+            return Err(PyBufferError::new_err("the buffer is not contiguous"));
+        }
+        Ok(Self(buffer))
+    }
+
+    /// As `new`, of an object that may be written to.
+    pub fn writable(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let lent = Self::new(object)?;
+        if lent.0.readonly() {
+            return Err(PyBufferError::new_err("the buffer is read-only"));
+        }
+        Ok(lent)
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len_bytes()
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        if self.len() == 0 {
+            return &[];
+        }
+        // SAFETY: contiguous and held, see above; nobody writes it meanwhile, as the lender promises.
+        unsafe { slice::from_raw_parts(self.0.buf_ptr().cast::<u8>(), self.len()) }
+    }
+
+    /// The bytes to write to; only of one that was made by `writable`.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        assert!(!self.0.readonly());
+        if self.len() == 0 {
+            return &mut [];
+        }
+        // SAFETY: contiguous, held and writable; nobody else uses it meanwhile, as the lender promises.
+        unsafe { slice::from_raw_parts_mut(self.0.buf_ptr().cast::<u8>(), self.len()) }
+    }
+
+    /// Copy the first `count` bytes of `source`, which may be the same memory.
+    pub fn copy_from(&mut self, source: &Lent, count: usize) -> PyResult<()> {
+        if self.0.readonly() || self.len() < count || source.len() < count {
+            return Err(PyValueError::new_err("the buffer is too small"));
+        }
+        // SAFETY: both are valid for `count` bytes; they may overlap.
+        unsafe { ptr::copy(source.0.buf_ptr().cast::<u8>(), self.0.buf_ptr().cast::<u8>(), count) };
+        Ok(())
+    }
+}
+
+/// A value without outside parts whose memory is overwritten when it is let go.
+pub struct Wiped<T>(Box<ManuallyDrop<T>>);
+
+impl<T> Wiped<T> {
+    pub fn new(value: T) -> Self {
+        Self(Box::new(ManuallyDrop::new(value)))
+    }
+
+    pub fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Drop for Wiped<T> {
+    fn drop(&mut self) {
+        let place: *mut ManuallyDrop<T> = &mut *self.0;
+        // SAFETY: the value is dropped once, here, and nothing reads it afterwards; the box frees plain bytes.
+        unsafe {
+            ManuallyDrop::drop(&mut *place);
+            for at in 0..size_of::<T>() {
+                ptr::write_volatile(place.cast::<u8>().add(at), 0);
+            }
+        }
+        compiler_fence(Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::rc::Rc;
+
+    #[test]
+    fn what_is_wiped_is_dropped_once() {
+        let owner = Rc::new(());
+        let wiped = Wiped::new(Rc::clone(&owner));
+        assert_eq!(Rc::strong_count(wiped.get()), 2);
+        drop(wiped);
+        assert_eq!(Rc::strong_count(&owner), 1);
+    }
+}

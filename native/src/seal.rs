@@ -1,0 +1,327 @@
+//! From captured packets to sealed datagrams, in two steps: `plan` decides under the caller's lock what each packet
+//! becomes, where it goes and which counters it takes; `encrypt` does the work, without any lock but the keys' own.
+//! The twin of `wiresock_py/datapath/seal.py`.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::aead::{InUse, Key, Sealer, TAG};
+use crate::bytes::u32_at;
+use crate::checksum::word_sum;
+use crate::cut::Cut;
+use crate::flow::{FlowState, Translation};
+use crate::headers::{
+    FIN_FLAG, ICMP, ICMPV6, Ip, RST_FLAG, SYN_FLAG, TCP, TCP_HEADER, UDP, UDP_LITE, URGENT_FLAG, ip, tcp_payload,
+};
+use crate::memory::Lent;
+use crate::rewrite::{clamp_mss, complete, is_sound, mss_limit, rewrite};
+use crate::window::LIMIT;
+
+pub const MESSAGE_HEADER: usize = 16;
+const OVERHEAD: usize = MESSAGE_HEADER + TAG;
+const PADDING_MULTIPLE: usize = 16;
+/// Linux' TCP_MIN_SND_MSS: a peer that announces less only wants to see us send headers.
+const MIN_SEGMENT: i64 = 48;
+const UNCUTTABLE: u8 = SYN_FLAG | RST_FLAG | URGENT_FLAG;
+/// `PacketFlag.CHECKSUM_PARTIAL`
+const PARTIAL: u32 = 1;
+
+/// What becomes of one packet.
+struct Job {
+    /// Where it begins in its batch.
+    start: usize,
+    ip: Ip,
+    way: Translation,
+    counter: u64,
+    /// Where its first datagram begins in the buffer.
+    place: usize,
+    kind: Kind,
+}
+
+enum Kind {
+    Whole { partial: bool, is_syn: bool },
+    Cut { header: usize, limit: usize },
+}
+
+/// The packets of one call of `plan`.
+struct Batch {
+    data: Lent,
+    key: Arc<Key>,
+    /// Type and receiver index: how each datagram begins.
+    header: [u8; 8],
+    mtu: u32,
+    jobs: Vec<Job>,
+}
+
+/// What was planned and is to be encrypted.
+#[pyclass(module = "wiresock_py._native")]
+#[derive(Default)]
+pub struct Sealing {
+    batches: Vec<Batch>,
+}
+
+/// The outcome of `plan`: datagrams as (how many, their size) in their order, the bytes of all, the next counter, and
+/// indices of packets that are too large, that found no counter left, and how many were corrupt.
+type Planned = (Vec<(usize, usize)>, usize, u64, Vec<usize>, Vec<usize>, usize);
+
+#[pymethods]
+impl Sealing {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// Plan the packets `indices` of a batch, their datagrams from `place` of the buffer on.
+    ///
+    /// `track` is called with (flow, flags, sequence number) of every TCP packet with SYN, FIN or RST. None, with
+    /// nothing changed, if a packet among them has no plain IP header: then Python has to seal them.
+    #[expect(clippy::too_many_arguments, reason = "columns of three objects; called in one place")]
+    fn plan(
+        &mut self,
+        data: &Bound<'_, PyAny>,
+        offsets: &Bound<'_, PyList>,
+        lengths: &Bound<'_, PyList>,
+        flags: &Bound<'_, PyList>,
+        indices: &Bound<'_, PyAny>,
+        flows: &Bound<'_, PyAny>,
+        sealer: &Bound<'_, Sealer>,
+        header: [u8; 8],
+        counter: u64,
+        mtu: u32,
+        now: f64,
+        place: usize,
+        track: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Planned>> {
+        let data = Lent::new(data)?;
+        let mut packets = Vec::with_capacity(indices.len()?);
+        for i in indices.try_iter()? {
+            let i: usize = i?.extract()?;
+            let flow = flows.get_item(i)?;
+            if flow.is_none() {
+                continue;
+            }
+            let start: usize = offsets.get_item(i)?.extract()?;
+            let length: usize = lengths.get_item(i)?.extract()?;
+            let Some(packet) = data.bytes().get(start..).and_then(|rest| rest.get(..length)) else {
+                return Err(PyValueError::new_err("a packet lies outside its batch"));
+            };
+            let Some(ip) = ip(packet).filter(|&ip| is_known(packet, ip)) else { return Ok(None) };
+            let flow = flow.cast_into::<FlowState>()?;
+            if flow.borrow().is_ipv6() != ip.is_ipv6 {
+                return Err(PyValueError::new_err("a packet of another family than its flow"));
+            }
+            packets.push((i, start, ip, flow));
+        }
+        let mut plan = Plan { counter, mtu, begin: place, place, groups: Vec::new(), jobs: Vec::new(), corrupt: 0 };
+        let (mut oversized, mut exhausted) = (Vec::new(), Vec::new());
+        for (i, start, ip, flow) in packets {
+            flow.borrow_mut().last_out = now;
+            let partial = flags.get_item(i)?.extract::<u32>()? & PARTIAL != 0;
+            let packet = &data.bytes()[start..start + ip.end];
+            let outcome = if ip.protocol == TCP {
+                plan.tcp(packet, start, ip, &flow, partial, track)?
+            } else if ip.end as u64 <= u64::from(mtu) {
+                plan.whole(start, ip, &mut flow.borrow_mut(), partial, false)
+            } else {
+                Outcome::TooLarge
+            };
+            match outcome {
+                Outcome::Planned => {}
+                Outcome::TooLarge => oversized.push(i),
+                Outcome::Exhausted => exhausted.push(i),
+            }
+        }
+        let size = plan.place - plan.begin;
+        let planned = (plan.groups, size, plan.counter, oversized, exhausted, plan.corrupt);
+        if !plan.jobs.is_empty() {
+            self.batches.push(Batch { data, key: sealer.get().share(), header, mtu, jobs: plan.jobs });
+        }
+        Ok(Some(planned))
+    }
+
+    /// Write the datagrams planned since the last call into `buffer`.
+    fn encrypt(&mut self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<()> {
+        let batches = std::mem::take(&mut self.batches);
+        let mut buffer = Lent::writable(buffer)?;
+        py.detach(|| {
+            let out = buffer.bytes_mut();
+            for batch in &batches {
+                let key = batch.key.in_use();
+                batch.jobs.iter().try_for_each(|job| batch.encrypt(job, &key, out))?;
+            }
+            Some(())
+        })
+        .ok_or_else(|| PyValueError::new_err("the buffer is too small"))
+    }
+
+    /// Forget what was planned.
+    fn clear(&mut self) {
+        self.batches.clear();
+    }
+}
+
+enum Outcome {
+    Planned,
+    TooLarge,
+    Exhausted,
+}
+
+struct Plan {
+    counter: u64,
+    mtu: u32,
+    begin: usize,
+    place: usize,
+    groups: Vec<(usize, usize)>,
+    jobs: Vec<Job>,
+    corrupt: usize,
+}
+
+impl Plan {
+    /// A TCP packet, cut if need be.
+    fn tcp(
+        &mut self,
+        packet: &[u8],
+        start: usize,
+        ip: Ip,
+        flow: &Bound<'_, FlowState>,
+        partial: bool,
+        track: &Bound<'_, PyAny>,
+    ) -> PyResult<Outcome> {
+        let Some(header) = tcp_payload(packet, ip) else { return Ok(Outcome::TooLarge) };
+        let payload = ip.end - header;
+        let sequence = u32_at(packet, ip.transport + 4);
+        let flags = packet[ip.transport + 13];
+        {
+            let mut state = flow.borrow_mut();
+            state.sequence = i64::from(sequence) + payload as i64;
+            state.acknowledged = i64::from(u32_at(packet, ip.transport + 8));
+        }
+        if flags & (SYN_FLAG | FIN_FLAG | RST_FLAG) != 0 {
+            track.call1((flow, flags, sequence))?;
+        }
+        let mut state = flow.borrow_mut();
+        let mut limit = i64::from(self.mtu) - header as i64;
+        if state.mss != 0 {
+            // the MSS does not count options, a segment does (RFC 6691)
+            let options = (header - ip.transport - TCP_HEADER) as i64;
+            limit = limit.min((i64::from(state.mss) - options).max(MIN_SEGMENT));
+        }
+        if payload as i64 <= limit {
+            return Ok(self.whole(start, ip, &mut state, partial, flags & SYN_FLAG != 0));
+        }
+        if flags & UNCUTTABLE != 0 || limit < MIN_SEGMENT {
+            return Ok(Outcome::TooLarge);
+        }
+        if !partial && !is_sound(packet, ip) {
+            self.corrupt += 1; // cut segments get new checksums, and a wrong one must not be repaired by that
+            return Ok(Outcome::Planned);
+        }
+        let limit = limit as usize;
+        let count = payload.div_ceil(limit);
+        if LIMIT.saturating_sub(self.counter) < count as u64 {
+            return Ok(Outcome::Exhausted);
+        }
+        state.left(count as u64, payload + count * header);
+        self.jobs.push(Job {
+            start,
+            ip,
+            way: state.out,
+            counter: self.counter,
+            place: self.place,
+            kind: Kind::Cut { header, limit },
+        });
+        self.enter(count - 1, padded(header + limit, self.mtu) + OVERHEAD);
+        self.enter(1, padded(header + payload - (count - 1) * limit, self.mtu) + OVERHEAD);
+        Ok(Outcome::Planned)
+    }
+
+    fn whole(&mut self, start: usize, ip: Ip, flow: &mut FlowState, partial: bool, is_syn: bool) -> Outcome {
+        if self.counter >= LIMIT {
+            return Outcome::Exhausted;
+        }
+        flow.left(1, ip.end);
+        self.jobs.push(Job {
+            start,
+            ip,
+            way: flow.out,
+            counter: self.counter,
+            place: self.place,
+            kind: Kind::Whole { partial, is_syn },
+        });
+        self.enter(1, padded(ip.end, self.mtu) + OVERHEAD);
+        Outcome::Planned
+    }
+
+    fn enter(&mut self, count: usize, size: usize) {
+        self.counter += count as u64;
+        self.place += count * size;
+        match self.groups.last_mut() {
+            Some((before, same)) if *same == size => *before += count,
+            _ if count > 0 => self.groups.push((count, size)),
+            _ => {}
+        }
+    }
+}
+
+impl Batch {
+    /// Write one packet's datagrams; None if the buffer ends before them.
+    fn encrypt(&self, job: &Job, key: &InUse<'_>, out: &mut [u8]) -> Option<()> {
+        let packet = &self.data.bytes()[job.start..job.start + job.ip.end];
+        let mut out = out.get_mut(job.place..)?;
+        match job.kind {
+            Kind::Whole { partial, is_syn } => {
+                let size = packet.len();
+                let datagram = out.get_mut(..padded(size, self.mtu) + OVERHEAD)?;
+                let body = &mut datagram[MESSAGE_HEADER..];
+                body[..size].copy_from_slice(packet);
+                rewrite(body, job.ip, &job.way);
+                if partial {
+                    complete(body, job.ip, word_sum(job.way.wire.addresses()));
+                }
+                if is_syn {
+                    clamp_mss(body, job.ip.transport, mss_limit(self.mtu, job.ip.is_ipv6));
+                }
+                self.seal(datagram, size, job.counter, key);
+            }
+            Kind::Cut { header, limit } => {
+                let cut = Cut::new(packet, job.ip, header, limit, &job.way.wire);
+                for number in 0..cut.count() {
+                    let room = (packet.len() - number * limit).min(header + limit);
+                    let datagram;
+                    (datagram, out) = out.split_at_mut_checked(padded(room, self.mtu) + OVERHEAD)?;
+                    let size = cut.write(number, &mut datagram[MESSAGE_HEADER..]);
+                    self.seal(datagram, size, job.counter + number as u64, key);
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Pad and encrypt the packet of `size` bytes in `datagram`.
+    fn seal(&self, datagram: &mut [u8], size: usize, counter: u64, key: &InUse<'_>) {
+        let end = datagram.len() - TAG;
+        datagram[..8].copy_from_slice(&self.header);
+        datagram[8..MESSAGE_HEADER].copy_from_slice(&counter.to_le_bytes());
+        datagram[MESSAGE_HEADER + size..end].fill(0);
+        key.seal(counter, &mut datagram[MESSAGE_HEADER..]);
+    }
+}
+
+/// The size of a packet with its padding, which the MTU may cut short.
+fn padded(size: usize, mtu: u32) -> usize {
+    size.next_multiple_of(PADDING_MULTIPLE).min(mtu as usize)
+}
+
+/// Whether the IP header leads at once to a transport header that is all there as far as it is rewritten.
+fn is_known(packet: &[u8], ip: Ip) -> bool {
+    let size = ip.end - ip.transport;
+    match ip.protocol {
+        TCP => tcp_payload(packet, ip).is_some(),
+        UDP | UDP_LITE | ICMP | ICMPV6 => size >= 8,
+        0 | 43 | 44 | 51 | 60 => !ip.is_ipv6, // extension headers
+        _ => true,
+    }
+}

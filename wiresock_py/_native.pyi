@@ -1,0 +1,92 @@
+# The compiled data path, see native/; datapath/native.py puts it behind the data path's face.
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Self
+
+from wiresock_py.crypto import Session
+from wiresock_py.datapath.flows import Flow
+from wiresock_py.filters.base import Buffer
+
+class Sealer:
+    def __init__(self, key: Buffer, /) -> None: ...
+    def encrypt_into(
+        self, nonce: Buffer, data: Buffer, associated_data: Buffer | None, buf: bytearray | memoryview, /
+    ) -> int: ...
+
+class Opener:
+    def __init__(self, key: Buffer, /) -> None: ...
+    def decrypt_into(
+        self, nonce: Buffer, data: Buffer, associated_data: Buffer | None, buf: bytearray | memoryview, /
+    ) -> int: ...
+
+class ReplayWindow:
+    @property
+    def greatest(self) -> int: ...
+    def check(self, counter: int, /) -> bool: ...
+    def accept(self, counter: int, /) -> bool: ...
+
+class FlowState:
+    def __new__(
+        cls,
+        protocol: int,
+        route: int,
+        now: float,
+        peer: Hashable,
+        before: bytes,
+        inner: bytes,
+        answer: bytes,
+        after: bytes,
+        /,
+    ) -> Self: ...
+
+class Sealing:
+    def __init__(self) -> None: ...
+    def plan(
+        self,
+        data: memoryview,
+        offsets: list[int],
+        lengths: list[int],
+        flags: list[int],
+        indices: Sequence[int],
+        flows: Sequence[Flow | None],
+        sealer: object,
+        header: bytes,
+        counter: int,
+        mtu: int,
+        now: float,
+        place: int,
+        track: Callable[[Flow, int, int], None],
+        /,
+    ) -> tuple[list[tuple[int, int]], int, int, list[int], list[int], int] | None: ...
+    def encrypt(self, buffer: memoryview, /) -> None: ...
+    def clear(self) -> None: ...
+
+def classify(
+    data: memoryview,
+    offsets: list[int],
+    lengths: list[int],
+    flags: list[int],
+    verdicts: list[int],
+    outbound4: dict[int, dict[bytes, Flow]],
+    outbound6: dict[int, dict[bytes, Flow]],
+    now: float,
+    tunnel: dict[Hashable, list[int]],
+    flow: list[Flow | None],
+    blocked: list[int],
+    /,
+) -> list[int]: ...
+def open_datagrams(
+    view: memoryview,
+    step: int,
+    sessions: dict[int, Session],
+    inbound4: dict[int, dict[bytes, Flow]],
+    inbound6: dict[int, dict[bytes, Flow]],
+    now: float,
+    largest: int,
+    most: int,
+    track: Callable[[Flow, int], None],
+    packets: list[list[Buffer]],
+    control: list[bytes],
+    received: list[tuple[Session, int, int, int]],
+    /,
+) -> tuple[list[int], list[tuple[Session, bytes]]]: ...
