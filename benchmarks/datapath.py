@@ -1,9 +1,10 @@
-"""What the data path costs a packet, as a multiple of the bare AEAD call on the same bytes in the same run.
+"""What the data path costs a packet, as a multiple of the bare AEAD call on as many bytes in the same run.
 
-    python -m benchmarks.datapath [--rounds N]
+    python -m benchmarks.datapath [--rounds N] [--datapaths python,native]
 
 Machines and moments differ by more than any change to the code, so look at the last column. Every round measures all
-rows one after the other; the figure is the fastest round.
+rows one after the other; the figure is the fastest round. The bare call is that of ``cryptography``, from Python, for
+each data path alike.
 """
 
 import argparse
@@ -11,10 +12,9 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable
 
 from wiresock_py.crypto import CRYPTOGRAPHY, Session
-from wiresock_py.datapath import Classified, DatagramBuffer, FlowTable, Opened, classify, open_datagrams, seal
+from wiresock_py.datapath import Classified, DataPath, Opened, choose
 from wiresock_py.datapath.checksum import finish, pseudo_sum, word_sum
 from wiresock_py.filters.base import PacketBatch, PacketFlag, Verdict
 from wiresock_py.flow import FiveTuple, Route
@@ -71,13 +71,14 @@ def make_batch(packets: list[bytes], flags: int = PARTIAL) -> PacketBatch:
 class Bench:
     """One pair of sessions and a flow table for each end."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: DataPath) -> None:
         keys = os.urandom(32), os.urandom(32)
+        self.path = path
         self.peer = Peer()
         self.near = self.session(keys)
         self.far = self.session(keys[::-1])
-        self.flows = FlowTable()
-        self.far_flows = FlowTable()
+        self.flows = path.flow_table()
+        self.far_flows = path.flow_table()
         for protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
             key = FiveTuple(protocol, APP, PORT, SERVER, SERVICE)
             self.flows.add(key, Route.TUNNEL, 0.0, peer=self.peer, local=TUNNEL)
@@ -85,7 +86,7 @@ class Bench:
             back = FiveTuple(protocol, SERVER, SERVICE, TUNNEL, PORT)
             self.far_flows.add(back, Route.TUNNEL, 0.0, peer=self.peer, local=SERVER)
         self.classified = Classified()
-        self.sealed = DatagramBuffer()
+        self.sealed = path.datagram_buffer()
         self.opened = Opened()
 
     def session(self, keys: tuple[bytes, bytes]) -> Session:
@@ -97,98 +98,107 @@ class Bench:
             receiving_key=keys[1],
             initiator=True,
             created=0.0,
+            ciphers=self.path.ciphers,
         )
 
     def out(self, batch: PacketBatch) -> int:
         """Classify and seal a batch; returns the number of datagrams."""
         self.sealed.clear()
-        classify(batch, self.flows, 1.0, self.classified)
+        self.path.classify(batch, self.flows, 1.0, self.classified)
         for indices in self.classified.tunnel.values():
-            seal(batch, indices, self.classified.flow, self.flows, self.near, MTU, 1.0, self.sealed)
+            self.path.seal(batch, indices, self.classified.flow, self.flows, self.near, MTU, 1.0, self.sealed)
+        self.sealed.encrypt()
         return self.sealed.packets
 
-    def into(self, batch: PacketBatch) -> Callable[[], tuple[int, float]]:
-        """Seal *batch*, and return what opens it: gives the number of datagrams and the seconds it took."""
-
-        def measure() -> tuple[int, float]:
-            packets = self.out(batch)
+    def into(self, batches: list[PacketBatch]) -> tuple[int, float]:
+        """Seal *batches*, and open what came of each: the number of datagrams and the seconds opening took."""
+        count, took = 0, 0.0
+        for batch in batches:
+            count += self.out(batch)
             self.opened.clear()
             begin = time.perf_counter()
             for start, end, segment in self.sealed.runs:
                 received = self.sealed.view[start:end]
-                open_datagrams(received, segment, {1: self.far}, self.far_flows, 1.0, self.opened)
-            took = time.perf_counter() - begin
-            assert sum(row[1] for row in self.opened.received) == packets
+                self.path.open_datagrams(received, segment, {1: self.far}, self.far_flows, 1.0, self.opened)
+            took += time.perf_counter() - begin
             assert not self.opened.slow
-            return packets, took
+        return count, took
 
-        return measure
+    def from_batches(self, batches: list[PacketBatch]) -> tuple[int, float]:
+        """Classify and seal *batches*: the number of datagrams and the seconds it took."""
+        begin = time.perf_counter()
+        packets = sum(map(self.out, batches))
+        return packets, time.perf_counter() - begin
 
-    def from_batch(self, batch: PacketBatch) -> Callable[[], tuple[int, float]]:
-        """What classifies and seals *batch*."""
 
-        def measure() -> tuple[int, float]:
-            begin = time.perf_counter()
-            packets = self.out(batch)
-            return packets, time.perf_counter() - begin
+def bare(size: int, *, opening: bool) -> tuple[int, float]:
+    """The AEAD alone, in place, on slices of one buffer, as Python's data path calls it."""
+    count = 256
+    step = size + 32
+    view = memoryview(bytearray(count * step))
+    key, nonce = os.urandom(32), bytes(12)
+    sealer, opener = CRYPTOGRAPHY.sealer(key), CRYPTOGRAPHY.opener(key)
+    begin = time.perf_counter()
+    for at in range(16, count * step, step):
+        sealer.encrypt_into(nonce, view[at : at + size], None, view[at : at + size + 16])
+    took = time.perf_counter() - begin
+    if opening:
+        begin = time.perf_counter()
+        for at in range(16, count * step, step):
+            opener.decrypt_into(nonce, view[at : at + size + 16], None, view[at : at + size])
+        took = time.perf_counter() - begin
+    return count, took
 
-        return measure
 
-    def bare(self, size: int, *, opening: bool) -> Callable[[], tuple[int, float]]:
-        """The AEAD alone, in place, on slices of one buffer, as the data path calls it."""
-        count = 256
-        step = size + 32
-        view = memoryview(bytearray(count * step))
-        key, nonce = os.urandom(32), bytes(12)
-        sealer, opener = CRYPTOGRAPHY.sealer(key), CRYPTOGRAPHY.opener(key)
-
-        def measure() -> tuple[int, float]:
-            begin = time.perf_counter()
-            for at in range(16, count * step, step):
-                sealer.encrypt_into(nonce, view[at : at + size], None, view[at : at + size + 16])
-            took = time.perf_counter() - begin
-            if opening:
-                begin = time.perf_counter()
-                for at in range(16, count * step, step):
-                    opener.decrypt_into(nonce, view[at : at + size + 16], None, view[at : at + size])
-                took = time.perf_counter() - begin
-            return count, took
-
-        return measure
+def cases() -> dict[str, tuple[int, list[PacketBatch]]]:
+    """By name: the size of a plain text, and batches of such packets."""
+    data = os.urandom(65_535)
+    segment = MTU - HEADERS
+    whole = (65_535 - HEADERS) // segment * segment
+    bulk = [tcp_packet(data[:whole], 1 + i * whole) for i in range(16)]
+    found = {
+        "64 KB of TCP, 16 a batch": (MTU, [make_batch(bulk)]),
+        "64 KB of TCP, one by one": (MTU, [make_batch([packet]) for packet in bulk]),
+    }
+    for size in (1420, 576, 64):
+        tcp = [tcp_packet(data[: size - HEADERS], 1 + i * (size - HEADERS)) for i in range(128)]
+        udp = [udp_packet(data[: size - 28])] * 128
+        for name, packets, flags in (("TCP", tcp, PARTIAL), ("UDP", udp, 0)):
+            found[f"{name} of {size}, 128 a batch"] = size, [make_batch(packets, flags)]
+            found[f"{name} of {size}, one by one"] = size, [make_batch([packet], flags) for packet in packets]
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=30)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--datapaths", default="python,native")
+    options = parser.parse_args()
+    benches = [Bench(choose(name)) for name in options.datapaths.split(",")]
+    best: dict[tuple[str, ...], float] = {}
 
-    bench = Bench()
-    data = os.urandom(65_535)
-    segment = MTU - HEADERS
-    whole_segments = (65_535 - HEADERS) // segment * segment
-    bulk = make_batch([tcp_packet(data[:whole_segments], 1 + i * whole_segments) for i in range(16)])
-    single = make_batch([tcp_packet(data[:segment], 1 + i * segment) for i in range(256)])
-    acks = make_batch([tcp_packet(b"")] * 256)
-    datagrams = make_batch([udp_packet(data[: MTU - 28])] * 256, 0)
-    rows: list[tuple[str, int, bool, Callable[[], tuple[int, float]]]] = [
-        ("out: TCP super-packets of 64 KB", MTU, False, bench.from_batch(bulk)),
-        ("out: TCP packets of 1420 bytes", MTU, False, bench.from_batch(single)),
-        ("out: UDP packets of 1420 bytes", MTU, False, bench.from_batch(datagrams)),
-        ("out: TCP acknowledgments", 64, False, bench.from_batch(acks)),
-        ("in: TCP, merged to 64 KB", MTU, True, bench.into(bulk)),
-        ("in: UDP packets of 1420 bytes", MTU, True, bench.into(datagrams)),
-        ("in: TCP acknowledgments", 64, True, bench.into(acks)),
-    ]
-    best: dict[str, float] = {}
-    for _ in range(rounds):
-        for name, size, opening, measure in rows:
-            for label, function in ((f"{name} bare", bench.bare(size, opening=opening)), (name, measure)):
-                packets, took = function()
-                best[label] = min(best.get(label, 1.0), took / packets)
-    print(f"{'':34}{'µs a packet':>12}{'bare AEAD':>12}{'multiple':>10}")
-    for name, *_ in rows:
-        cost, bare = best[name] * 1e6, best[f"{name} bare"] * 1e6
-        print(f"{name:34}{cost:12.2f}{bare:12.2f}{cost / bare:10.2f}")
+    def note(name: tuple[str, ...], measured: tuple[int, float]) -> None:
+        packets, took = measured
+        best[name] = min(best.get(name, 1.0), took / packets)
+
+    measured = cases()
+    for _ in range(options.rounds):
+        for name, (size, batches) in measured.items():
+            for way, opening in (("out", False), ("in", True)):
+                note((way, name), bare(size, opening=opening))
+                for bench in benches:
+                    seconds = bench.into(batches) if opening else bench.from_batches(batches)
+                    note((way, name, bench.path.name), seconds)
+    columns = "".join(f"{bench.path.name + ' µs':>12}{'multiple':>10}" for bench in benches)
+    print(f"{'':36}{'bare µs':>9}{columns}")
+    for way in ("out", "in"):
+        for name in measured:
+            reference = best[way, name]
+            row = "".join(
+                f"{best[way, name, bench.path.name] * 1e6:12.2f}{best[way, name, bench.path.name] / reference:10.2f}"
+                for bench in benches
+            )
+            print(f"{way + ': ' + name:36}{reference * 1e6:9.2f}{row}")
 
 
 if __name__ == "__main__":
