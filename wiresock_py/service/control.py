@@ -119,6 +119,12 @@ def is_served(path: Path) -> bool:
         return True
 
 
+def remove_stale(path: Path) -> None:
+    """Remove the socket that a killed client left at *path*, and nothing that is no socket."""
+    if path.is_socket():
+        path.unlink(missing_ok=True)
+
+
 def _listen(path: Path) -> socket.socket:
     if sys.platform == "win32":
         raise ControlError("the control socket is not built for Windows yet")
@@ -131,7 +137,7 @@ def _listen(path: Path) -> socket.socket:
                     f"another wiresock-py is running: it answers on {path}",
                     "stop it first, or give this one its own --control-socket",
                 )
-            path.unlink()
+            remove_stale(path)
         previous = os.umask(0o177)
         try:
             listener.bind(str(path))

@@ -1,6 +1,7 @@
 """status, backends and reset."""
 
 import json
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -133,7 +134,8 @@ def left(monkeypatch: pytest.MonkeyPatch) -> dict[str, Left]:
 
 
 def test_reset_tells_what_it_removed(reasons: object, left: dict[str, Left], path: Path) -> None:
-    path.touch()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
     result = invoke("reset", "--control-socket", path)
     assert (result.exit_code, result.stdout.splitlines()) == (0, ["the IPv4 rules", "the IPv6 rules"])
     assert not path.exists()
@@ -142,6 +144,13 @@ def test_reset_tells_what_it_removed(reasons: object, left: dict[str, Left], pat
 def test_reset_tells_that_nothing_was_left(reasons: object, left: dict[str, Left], path: Path) -> None:
     left["netfilter"] = Left()
     assert invoke("reset", "--control-socket", path).stdout == "nothing was left behind\n"
+
+
+def test_reset_removes_nothing_that_is_no_socket(reasons: object, left: dict[str, Left], path: Path) -> None:
+    path.write_text("somebody's file")
+    assert invoke("reset", "--control-socket", path).exit_code == 0
+    assert path.read_text() == "somebody's file"
+    assert invoke("reset", "--control-socket", path.parent).exit_code == 0
 
 
 def test_reset_without_the_right_to_look_does_not_say_that_nothing_was_left(

@@ -15,7 +15,7 @@ import pytest
 
 from wiresock_py.errors import ControlError
 from wiresock_py.service import control
-from wiresock_py.service.control import ControlServer, ask, is_served
+from wiresock_py.service.control import ControlServer, ask, is_served, remove_stale
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="for other systems: the control socket is not built for Windows yet"
@@ -46,6 +46,29 @@ def serve(path: Path) -> Iterator[Serve]:
     yield serve
     for server in made:
         server.close()
+
+
+def abandoned(path: Path) -> None:
+    """Leave a socket that nobody listens on, as a killed client does."""
+    path.parent.mkdir(exist_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
+        dead.bind(str(path))
+
+
+def test_the_socket_of_a_killed_client_is_replaced(serve: Serve, path: Path) -> None:
+    abandoned(path)
+    serve()
+    assert ask(path, {"command": "status"})
+
+
+def test_what_is_no_socket_is_never_removed(serve: Serve, path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("somebody's file")
+    with pytest.raises(ControlError, match="no control socket can be made at"):
+        serve()
+    remove_stale(path)
+    remove_stale(path.parent)
+    assert path.read_text() == "somebody's file"
 
 
 def test_a_question_is_answered(serve: Serve, path: Path) -> None:
