@@ -33,7 +33,8 @@ STOP_TIMEOUT = 8.0
 LONGEST_PAUSE = 8.0
 """Workers that die before they serve are replaced after a pause that doubles up to this many seconds."""
 
-WORKER = (sys.executable, "-m", "wiresock_py.service.worker")
+# -P: the folder the user happens to be in has no say in what root imports
+WORKER = (sys.executable, "-P", "-m", "wiresock_py.service.worker")
 
 GONE = "gone"
 SIGNAL = "signal"

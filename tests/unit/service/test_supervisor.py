@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -324,3 +325,15 @@ serve() if lives else {SERVE_AND_FAIL}
 """
     assert stage.run(program) == 0
     assert [note for note in stage.notes if note.startswith("timeout")] == ["timeout-30.0", "timeout-0.0"]
+
+
+def test_the_folder_it_was_started_in_has_no_say_in_what_a_worker_imports(tmp_path: Path) -> None:
+    """`sudo wiresock-py run` in a folder of downloads must not run what lies there."""
+    planted = "open('planted code ran', 'w').close()"
+    (tmp_path / "wiresock_py").mkdir()
+    for name in ("wiresock_py/__init__.py", "queue.py", "json.py"):
+        (tmp_path / name).write_text(planted)
+    done = subprocess.run(supervisor.WORKER, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+    assert done.returncode == EXIT_FAILURE
+    assert done.stderr == b""  # it was told nothing, so it ended
+    assert not (tmp_path / "planted code ran").exists()
