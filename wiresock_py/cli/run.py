@@ -1,5 +1,6 @@
 """run: capture, tunnel, until told to stop."""
 
+import logging
 from pathlib import Path
 
 import click
@@ -7,6 +8,8 @@ import click
 from wiresock_py.cli.options import config_files, control_socket, settings_file
 from wiresock_py.config import load_settings
 from wiresock_py.filters.registry import NAMES
+
+log = logging.getLogger(__name__)
 
 
 @click.command(short_help="Tunnel what the configurations name, until Ctrl+C.")
@@ -27,7 +30,7 @@ from wiresock_py.filters.registry import NAMES
 )
 @click.option(
     "--connect-timeout",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(0, 86400),
     default=30.0,
     metavar="SECONDS",
     help="Give up if no peer answers at first; 0 keeps trying.",
@@ -70,4 +73,6 @@ def run(
         datapath=choose(datapath).name if datapath else "",
     )
     set_up_logging(options.log_level)
+    if options.backend == "memory":
+        log.warning("the memory backend carries nothing of this machine's traffic; it is there for tests and the demo")
     click.get_current_context().exit(Supervisor(options).run())

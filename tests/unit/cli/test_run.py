@@ -65,6 +65,11 @@ def test_settings_are_taken_and_the_command_line_goes_first(runs: list[RunOption
     ]
 
 
+def test_a_backend_without_traffic_is_no_protection_and_that_is_told(runs: list[RunOptions], settings: str) -> None:
+    assert "carries nothing of this machine's traffic" in invoke("a.conf", "--settings", settings).stderr
+    assert invoke("a.conf", "--settings", settings, "--backend", "netfilter").stderr == ""
+
+
 def test_the_exit_code_is_the_supervisors(runs: list[RunOptions], settings: str) -> None:
     assert invoke("a.conf", "--settings", settings).exit_code == EXIT_NETWORK
 
@@ -76,6 +81,7 @@ def test_the_exit_code_is_the_supervisors(runs: list[RunOptions], settings: str)
         (("a.conf", "--backend", "wintun"), "wintun"),
         (("a.conf", "--kill-switch", "maybe"), "maybe"),
         (("a.conf", "--connect-timeout", "-1"), "-1"),
+        (("a.conf", "--connect-timeout", "inf"), "inf"),
     ],
 )
 def test_wrong_usage_names_what_was_found(runs: list[RunOptions], words: tuple[str, ...], found: str) -> None:
