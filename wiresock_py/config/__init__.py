@@ -1,5 +1,6 @@
 """wg0.conf and settings.yaml: parse, check, print. Resolves no name and touches no network."""
 
+from wiresock_py.config.advice import advise_together
 from wiresock_py.config.files import load
 from wiresock_py.config.model import (
     Address,
@@ -27,6 +28,7 @@ __all__ = [
     "Peer",
     "Place",
     "Settings",
+    "advise_together",
     "format_config",
     "load",
     "load_settings",

@@ -3,12 +3,13 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 from wiresock_py.config.model import Config, Notice, Peer
 from wiresock_py.config.text import shown
 from wiresock_py.config.values import is_path, is_rooted
+from wiresock_py.crypto.keys import PublicKey
 
 
 def advise(config: Config) -> Iterator[Notice]:
@@ -40,6 +41,25 @@ def _families(config: Config, peer: Peer) -> Iterator[Notice]:
             message = f"the tunnel has no IPv{network.version} address: for tunnelled apps {network} is blocked"
             remedy = f"ask your provider for an IPv{network.version} address, or remove the prefix"
             yield _at(config, peer, "AllowedIPs", network, message=message, remedy=remedy)
+
+
+def advise_together(configs: Sequence[Config]) -> Iterator[Notice]:
+    """What several configs show that are to run at the same time."""
+    clients: dict[tuple[PublicKey, PublicKey], Config] = {}
+    ports: dict[int, Config] = {}
+    for config in configs:
+        own = config.interface.private_key.public_key()
+        for peer in config.peers:
+            earlier = clients.setdefault((own, peer.public_key), config)
+            if earlier is not config:
+                message = f"a server takes this tunnel and that of {earlier.file} for one client: they share their keys"
+                remedy = "put the rules of both into one file, or ask for a key pair for each"
+                yield _at(config, peer, message=message, remedy=remedy)
+        port = config.interface.listen_port
+        if port and ports.setdefault(port, config) is not config:
+            message = f"{ports[port].file} has the same ListenPort {port}"
+            remedy = "leave ListenPort out, or give each file its own"
+            yield Notice(message, remedy, config.file)
 
 
 def advise_file(path: Path) -> Iterator[Notice]:

@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from wiresock_py.config import Config, format_config, load, load_settings
+from wiresock_py.config import Config, advise_together, format_config, load, load_settings
 from wiresock_py.crypto import Event, PrivateKey, Tunnel
 from wiresock_py.datapath import choose
 from wiresock_py.engine import Engine, Link
@@ -261,9 +261,8 @@ def _read(options: RunOptions) -> tuple[list[Config], Rules]:
     """The files as they are now, with a warning for what they make one wonder about."""
     settings = load_settings(Path(options.settings) if options.settings else None)
     configs = [load(Path(file)) for file in options.files]
-    for config in configs:
-        for notice in config.notices:
-            log.warning("%s%s", notice, f" ({notice.remedy})" if notice.remedy else "")
+    for notice in (*(notice for config in configs for notice in config.notices), *advise_together(configs)):
+        log.warning("%s%s", notice, f" ({notice.remedy})" if notice.remedy else "")
     return configs, Rules(configs, settings)
 
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.configs import EVERYTHING, config
-from wiresock_py.config import Config
-from wiresock_py.config.advice import advise, advise_apps, advise_file
+from tests.support.configs import BOTH_ADDRESSES, EVERYTHING, PRIVATE_KEY, PUBLIC_KEY, PUBLIC_KEY_2, conf, config
+from wiresock_py.config import Config, parse
+from wiresock_py.config.advice import advise, advise_apps, advise_file, advise_together
 
 COMPLETE = f"{EVERYTHING}\nEndpoint = a:1"
 
@@ -85,3 +85,25 @@ class TestApps:
         monkeypatch.setenv("PATH", str(tmp_path))
         (message,) = self.apps("netcat", "nc.openbsd")
         assert "'netcat' is a link to 'nc.openbsd'" in message
+
+
+def test_two_tunnels_that_a_server_takes_for_one_client_are_told() -> None:
+    (notice,) = advise_together([config(COMPLETE), config("AllowedIPs = 10.0.0.0/8", file="b.conf")])
+    assert str(notice) == (
+        "b.conf:4: a server takes this tunnel and that of wg0.conf for one client: they share their keys"
+    )
+    (notice,) = advise_together([config(COMPLETE), config(COMPLETE)])  # a file given twice
+    assert "that of wg0.conf" in str(notice)
+
+
+def test_tunnels_to_different_servers_may_share_a_key_and_a_server_may_know_two_keys() -> None:
+    elsewhere = parse(conf(COMPLETE).replace(PUBLIC_KEY, PUBLIC_KEY_2), "b.conf")
+    another_key = parse(conf(COMPLETE).replace(PRIVATE_KEY, PUBLIC_KEY_2), "c.conf")
+    assert not list(advise_together([config(COMPLETE), elsewhere, another_key]))
+
+
+def test_two_tunnels_on_one_port_are_told() -> None:
+    listening = f"{BOTH_ADDRESSES}\nListenPort = 51820"
+    (notice,) = advise_together([config(interface=listening), config(interface=listening, file="b.conf")])
+    assert str(notice) == "b.conf: wg0.conf has the same ListenPort 51820"
+    assert not list(advise_together([config(), config(file="b.conf")]))
