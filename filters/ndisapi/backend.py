@@ -91,24 +91,18 @@ class NdisApiBackend:
         """
         with self._changing:
             serving, self._serving = self._serving, None
-            kept, self._kept = self._kept, None
             if serving is None:
-                if kept is not None and keep_blocking:
-                    self._kept = kept
-                elif kept is not None:
-                    with kept:
-                        kept.restore()
                 return
             atexit.unregister(self.close)
             try:
                 serving.stop()
+                self._counters = serving.statistics()  # before the driver's own counters are gone
                 if keep_blocking:
                     serving.engagement.block()
                     self._kept = serving.api
                 else:
                     serving.engagement.release()
             finally:
-                self._counters = serving.statistics()
                 serving.close()
                 if self._kept is None:
                     serving.api.close()

@@ -39,9 +39,12 @@ class Engagement:
         self._attachments: tuple[Attachment, ...] = ()
         self._engaged: dict[int, Adapter] = {}
         """By handle: the adapters that have our mode."""
+        self._known: set[str] = set()
+        """Names of all adapters that ever had it."""
         self.largest_packet = LARGEST_PACKET
         """Of the captured adapters' MTUs the smallest."""
         self.counters = Counter(recaptured=0)
+        """``recaptured``: adapters that had lost our mode, or came back."""
 
     @property
     def adapters(self) -> Iterable[Adapter]:
@@ -92,7 +95,6 @@ class Engagement:
         for attachment in self._wanted():
             if self._api.mode(attachment.adapter) != MODE:
                 self._engage(attachment.adapter)
-                self.counters["recaptured"] += 1
 
     def block(self) -> None:
         """Leave the plan blocked in the kernel, with nobody listening."""
@@ -151,6 +153,8 @@ class Engagement:
         self._api.set_packet_event(adapter, self._inbox.queued)
         self._api.set_mode(adapter, MODE)
         self._engaged[adapter.handle] = adapter
+        self.counters["recaptured"] += adapter.name in self._known
+        self._known.add(adapter.name)
 
     def _wanted(self) -> tuple[Attachment, ...]:
         """The adapters that need our mode: the captured ones, for DNS all."""

@@ -6,14 +6,14 @@ columns are made by a handful of operations on all of it; anything else is looke
 
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from wiresock_py.filters.base import PacketBatch, Verdict
 from wiresock_py.filters.ndisapi.adapters import Direction
 from wiresock_py.filters.ndisapi.api import NdisApi
 from wiresock_py.filters.ndisapi.attachments import ETHERNET_HEADER, Attachment
 from wiresock_py.filters.ndisapi.checksums import Checksums
-from wiresock_py.filters.ndisapi.device import EventHandle
+from wiresock_py.filters.ndisapi.device import DeviceError, EventHandle
 from wiresock_py.filters.ndisapi.next_hops import NextHops
 from wiresock_py.filters.ndisapi.outbox import ETHERTYPES, IPV4_HEADER
 from wiresock_py.filters.ndisapi.packets import FRAME, STRIDE, PacketBlock
@@ -28,6 +28,8 @@ IP = frozenset((IPV4, IPV6))
 # 802.1Q and 802.1ad: a tag of four bytes, then another type.
 TAGS = frozenset((b"\x81\x00", b"\x88\xa8"))
 MAX_TAGS = 2
+# Reads in a row that may bring nothing for us before ``receive`` ends, so that a flood of it does not keep its caller.
+PATIENCE = 16
 SMALLEST = ETHERNET_HEADER + IPV4_HEADER
 # Of each INTERMEDIATE_BUFFER: m_hAdapter, m_dwDeviceFlags, m_Length, m_8021q; of its frame: destination, type.
 _HEADS = struct.Struct(f"<Q8xII4xI20x6s6x2s{STRIDE - FRAME - ETHERNET_HEADER}x")
@@ -52,8 +54,6 @@ class Inbox:
         self.counters = Counter(
             captured=0, passed=0, bypassed=0, dropped=0, truncated=0, malformed=0, not_ip=0, foreign=0, not_passed=0
         )
-        self.read = 0
-        """Packets taken from the driver, of whatever kind."""
 
     def close(self) -> None:
         """After the driver was told to forget the event."""
@@ -94,15 +94,16 @@ class Inbox:
         """The next batch of the queue that has packets for us in it."""
         batch = self._batch
         batch.clear()
-        while not batch.offset:
+        for _ in range(PATIENCE):
             count = self._api.read_unsorted(self._block)
             if not count:
                 return None
-            self.read += count
             self._sort(count)
-        self.counters["captured"] += len(batch)
-        self._checksums.inspect(batch)
-        return batch
+            if batch.offset:
+                self.counters["captured"] += len(batch)
+                self._checksums.inspect(batch)
+                return batch
+        return None
 
     def _sort(self, count: int) -> None:
         """Fill the batch from the block."""
@@ -153,7 +154,7 @@ class Inbox:
             self._pass_on(others)
         if arrived:  # captured in another program's name, but ours to give back now that we have them
             self.counters["foreign"] += len(arrived)
-            self.counters["not_passed"] += len(arrived) - self._api.send_unsorted_to_stack(self._block, arrived)
+            self._pass_on(arrived, self._api.send_unsorted_to_stack)
 
     def _take(self, i: int, attachment: Attachment, length: int, tag: int) -> bool:
         """Show a frame's packet; False if there is none in it."""
@@ -174,8 +175,13 @@ class Inbox:
         batch.verdict.append(DROP)
         return True
 
-    def _pass_on(self, indices: Sequence[int]) -> None:
-        self.counters["not_passed"] += len(indices) - self._api.send_unsorted_to_adapters(self._block, indices)
+    def _pass_on(self, indices: Sequence[int], send: Callable[[PacketBlock, Sequence[int]], int] | None = None) -> None:
+        """On their way, to the network unless *send* says otherwise."""
+        try:
+            taken = (send or self._api.send_unsorted_to_adapters)(self._block, indices)
+        except DeviceError:  # the adapter has gone, or the driver has no memory
+            taken = 0
+        self.counters["not_passed"] += len(indices) - taken
 
 
 def _link_length(frame: memoryview) -> int:

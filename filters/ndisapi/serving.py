@@ -2,10 +2,10 @@
 
 import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from time import monotonic
 
 from wiresock_py.errors import BackendError, NetworkError
 from wiresock_py.filters.base import Buffer, PacketBatch
@@ -37,7 +37,7 @@ class Serving:
         self.changing = threading.RLock()
         """Held by whoever works on ``engagement``."""
         self._serving = threading.Lock()  # the batch
-        self._counters = Counter(injected=0, sent=0)
+        self._counters = Counter(injected=0, sent=0, not_bypassed=0)
         self._complaint = ""
         self._stopped = api.create_event()
         self._changed = api.create_event()
@@ -100,7 +100,10 @@ class Serving:
         """As the backend's."""
         with self._serving:
             if self._running and (flows := self._inbox.finish(batch)):
-                self.table.bypass(flows, time.monotonic())
+                try:
+                    self.table.bypass(flows, monotonic())
+                except DeviceError:  # they are shown again, which costs time and nothing else
+                    self._counters["not_bypassed"] += len(flows)
 
     def send_to_stack(self, packets: Sequence[Sequence[Buffer]]) -> int:
         """As the backend's."""
@@ -148,7 +151,7 @@ class Serving:
         with self.changing:
             try:
                 self.engagement.look()
-                self.table.age(time.monotonic(), AGEING)
+                self.table.age(monotonic(), AGEING)
                 self._complaint = ""
             except (BackendError, NetworkError) as error:
                 if str(error) != self._complaint:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from wiresock_py.errors import BackendError
 from wiresock_py.filters.base import CapturePlan
 from wiresock_py.filters.ndisapi.api import NdisApi
 from wiresock_py.filters.ndisapi.plan_filters import bypass_filters, bypassed_flow, exempt_filters, plan_filters
@@ -51,7 +52,10 @@ class Table:
     def adopt(self, plan: CapturePlan, elsewhere: Sequence[int], now: float) -> None:
         """As ``install``, but the flows that an earlier run bypassed stay so."""
         with self._lock:
-            standing = [flow for rule in self._api.filters() if (flow := bypassed_flow(rule))]
+            try:
+                standing = [flow for rule in self._api.filters() if (flow := bypassed_flow(rule))]
+            except BackendError:
+                standing = []  # a filter of another program's, that none of ours can be made out beside
             self._plan, self._elsewhere = plan, tuple(elsewhere)
             self._bypassed = dict.fromkeys(reversed(standing), now)
             self._write()
