@@ -3,6 +3,7 @@
 backend: auto            # or a name that `wiresock-py backends` lists
 log_level: info          # error, warning, info, debug
 kill_switch: app         # app, all, off
+existing: reset          # reset, leave: connections open before the start that belong in a tunnel
 dns: tunnel              # tunnel: port 53 of tunnelled apps goes to the tunnel's DNS servers; system: it does not
 app_groups:              # used as AllowedApps = @browsers
   browsers: [chrome, msedge, firefox]
@@ -51,6 +52,9 @@ class Settings(BaseModel):
     log_level: Literal["error", "warning", "info", "debug"] = "info"
     kill_switch: Literal["app", "all", "off"] = "app"
     """Held back while a tunnel is down: the tunnelled apps' traffic, all that a tunnel could take, or nothing."""
+    existing: Literal["reset", "leave"] = "reset"
+    """What becomes of connections that were open before the start and belong in a tunnel: their apps are made to
+    connect again, or they go on outside until they end."""
     dns: Literal["tunnel", "system"] = "tunnel"
     """Where port 53 of tunnelled apps goes: to the tunnel's DNS servers, or wherever the app sends it."""
     app_groups: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}

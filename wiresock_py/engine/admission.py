@@ -81,7 +81,7 @@ class Admission:
         return flow
 
     def admit_direct(self, key: FiveTuple, now: float) -> Flow:
-        """Enter a flow that is none of ours whatever its app: one that the other end opened."""
+        """Enter a flow that is none of ours whatever its app: one that the other end opened, or that is to be left."""
         return self._flows.add(key, Route.DIRECT, now)
 
     def admit_rest(self, key: FiveTuple, app: App, now: float) -> None:
@@ -89,14 +89,11 @@ class Admission:
         self._flows.add(key, Route.BLOCK, now, owner=app, initial_sequence=NO_SEQUENCE)
 
     def must_end(self, key: FiveTuple, app: App) -> bool:
-        """Whether a TCP connection of *app*, open outside, may not go on there; its flow, if any, is not the tunnel's.
-
-        The caller has made sure that this end opened it.
-        """
+        """Whether the TCP connection *key* of *app*, which this end opened, is open outside and may not go on there."""
         if self._rules.decide(app, key.remote, key.protocol, key.remote_port).route is Route.DIRECT:
             return False
         flow = self._flows.find(key)
-        return flow is None or flow.route is not Route.TUNNEL
+        return flow is None or (flow.route is not Route.TUNNEL and flow.owner is not None)
 
     def review(self, owners: Mapping[FiveTuple, App], now: float) -> list[Flow]:
         """Decide again for every flow; those that go another way now are ended and returned.

@@ -136,21 +136,33 @@ class Engine:
             for peer in change.called:
                 link.call(peer, clock())
 
-    def end_connections(self) -> int:
-        """Make apps connect again whose connections are open outside and belong in a tunnel; how many there were.
+    def leave_connections(self) -> None:
+        """Let connections that are open outside and belong in a tunnel go on there until they end."""
+        for key, _ in self._open_outside():
+            self._admission.admit_direct(key, clock())
 
-        They cannot be moved: the far end knows them by another address. Connections that the other end opened stay.
+    def refuse_connections(self) -> list[FiveTuple]:
+        """Refuse whatever more comes of connections that are open outside and belong in a tunnel; returns them.
+
+        They cannot be moved into it: the far end knows them by another address.
         """
-        found = []
-        now = clock()
-        for key, app in self._connections():
-            if key.protocol != TCP or not self._admission.must_end(key, app):
-                continue
-            if self._owners.listening(key.protocol, key.local, key.local_port):
-                continue
-            self._admission.admit_rest(key, app, now)
-            found.append(key)
-        return self._provoke(found)
+        found = self._open_outside()
+        for key, app in found:
+            self._admission.admit_rest(key, app, clock())
+        return [key for key, _ in found]
+
+    def end_connections(self) -> int:
+        """Refuse them and make their apps notice at once; how many there were."""
+        return self._provoke(self.refuse_connections())
+
+    def _open_outside(self) -> list[tuple[FiveTuple, App]]:
+        return [
+            (key, app)
+            for key, app in self._connections()
+            if key.protocol == TCP
+            and self._admission.must_end(key, app)
+            and not self._owners.listening(key.protocol, key.local, key.local_port)  # the other end opened it
+        ]
 
     def _provoke(self, keys: Iterable[FiveTuple]) -> int:
         """Make the stack say where connections stand whose rest is refused: what it says is answered by a reset."""

@@ -27,3 +27,5 @@ class RunOptions:
     """A level of the logging module, in lower case."""
     datapath: str = ""
     """A data path's name; empty: the best that is there."""
+    replacing: bool = False
+    """Whether an earlier worker of this run served before: what is open now, it left."""

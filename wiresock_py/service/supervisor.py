@@ -101,7 +101,7 @@ class Supervisor:
                 return 0
             replacing = True
             # one that takes over a plan must not give it up because the server is slow to answer
-            options = dataclasses.replace(options, connect_timeout=0.0)
+            options = dataclasses.replace(options, connect_timeout=0.0, replacing=True)
 
     def _run_worker(self, options: RunOptions) -> tuple[bool, int]:
         """One worker's life; returns whether it came to serve, and its exit code (negative: the signal)."""

@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from wiresock_py.config import Config, advise_together, format_config, load, load_settings
+from wiresock_py.config import Config, Settings, advise_together, format_config, load, load_settings
 from wiresock_py.crypto import Event, PrivateKey, Tunnel
 from wiresock_py.datapath import choose
 from wiresock_py.engine import Engine, Link
@@ -55,7 +55,7 @@ class Worker:
         """What must be closed goes on *resources*, whatever becomes of the worker. Raises WiresockError."""
         self._options = options
         self._inbox = inbox
-        self._configs, rules = _read(options)
+        self._configs, rules, self._settings = _read(options)
         self._plan = rules.plan()
         self._backend = create(options.backend, host_network())
         datapath = choose(options.datapath)
@@ -101,6 +101,13 @@ class Worker:
         if self._inbox.get()["kind"] != "open":
             return
         log.info("intercepting with the %s backend, %s data path", self._backend.name, self._engine.datapath.name)
+        reset = self._settings.existing == "reset"
+        if not self._options.replacing:
+            # before the rules: else their next packets would be taken for the tunnel's
+            if reset:
+                self._engine.refuse_connections()
+            else:
+                self._engine.leave_connections()
         self._backend.open(self._capture_plan())
         keep_blocking = False
         try:
@@ -108,6 +115,8 @@ class Worker:
             self._control.start()
             _tell("serving")
             log.info("the rules are in place: from now on nothing of the tunnel's leaves outside it")
+            if reset and not self._options.replacing:
+                threading.Thread(target=self._end_connections, name="existing connections", daemon=True).start()
             keep_blocking = self._serve() and self._options.kill_switch != "off"
         except WiresockError:
             raise
@@ -121,6 +130,16 @@ class Worker:
                 self._backend.close(keep_blocking=keep_blocking)
             for stamps in self._stamps.values():
                 stamps.save()
+
+    def _end_connections(self) -> None:
+        try:
+            count = self._engine.end_connections()
+        except Exception as error:
+            log.exception("the connections that were open before could not be ended")
+            self._inbox.put({"kind": "failed", "error": error})
+            return
+        if count:
+            log.info("%d connections from before belong in the tunnel and were reset: their apps connect again", count)
 
     def _serve(self) -> bool:
         """Until told to stop; True if there is nobody left who could."""
@@ -219,7 +238,7 @@ class Worker:
     def _reload(self) -> None:
         """Read the files again and go on with them. Raises WiresockError if they cannot be used, changing nothing."""
         with self._reloading, ExitStack() as undo:
-            configs, rules = _read(self._options)
+            configs, rules, _ = _read(self._options)
             changes = []
             for link, config in zip(self._links, configs, strict=True):
                 change = prepare(link, config)
@@ -257,13 +276,13 @@ class Worker:
         return dataclasses.replace(self._plan, fail_open=self._options.kill_switch == "off")
 
 
-def _read(options: RunOptions) -> tuple[list[Config], Rules]:
+def _read(options: RunOptions) -> tuple[list[Config], Rules, Settings]:
     """The files as they are now, with a warning for what they make one wonder about."""
     settings = load_settings(Path(options.settings) if options.settings else None)
     configs = [load(Path(file)) for file in options.files]
     for notice in (*(notice for config in configs for notice in config.notices), *advise_together(configs)):
         log.warning("%s%s", notice, f" ({notice.remedy})" if notice.remedy else "")
-    return configs, Rules(configs, settings)
+    return configs, Rules(configs, settings), settings
 
 
 def _restored_stamps(links: Sequence[Link]) -> dict[Link, SentStamps]:

@@ -21,6 +21,7 @@ def fails(text: str) -> ConfigError:
 def test_an_empty_file_means_the_defaults(text: str) -> None:
     assert parse_settings(text, "s.yaml") == Settings()
     assert Settings().kill_switch == "app"
+    assert Settings().existing == "reset"
 
 
 def test_every_setting_is_read() -> None:

@@ -7,7 +7,9 @@ from wiresock_py.service.options import RunOptions
 
 
 def test_they_come_back_from_json_as_they_were() -> None:
-    options = RunOptions(("a.conf", "b.conf"), "netfilter", "all", 0.0, "/run/c.sock", "s.yaml", "debug")
+    options = RunOptions(
+        ("a.conf", "b.conf"), "netfilter", "all", 0.0, "/run/c.sock", "s.yaml", "debug", "python", True
+    )
     said = json.loads(json.dumps(dataclasses.asdict(options)))
     assert RunOptions(**{**said, "files": tuple(said["files"])}) == options
 

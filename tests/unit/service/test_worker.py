@@ -22,17 +22,21 @@ from tests.support.worlds import (
     CLIENT_KEY,
     EVERYTHING,
     FIREFOX,
+    HOST,
+    REMOTE,
     SERVER_KEYS,
     Owners,
     Wire,
     config_text,
     outgoing,
+    packed,
 )
 from wiresock_py.config import parse
 from wiresock_py.crypto import Event
 from wiresock_py.errors import EXIT_CONFIG, EXIT_NETWORK, BackendError, ConfigError, ControlError, NetworkError
 from wiresock_py.filters import CapturePlan
 from wiresock_py.filters.memory import MemoryBackend
+from wiresock_py.flow import FiveTuple, Route
 from wiresock_py.rules import Rules
 from wiresock_py.service import worker
 from wiresock_py.service.control import ask
@@ -308,6 +312,52 @@ def test_an_error_nobody_expected_ends_it_at_once(
     running.ended()
     assert exits == [1]
     assert "the worker failed" in caplog.messages
+
+
+# Connections from before
+
+
+def test_connections_from_before_are_refused_before_the_rules_stand_and_made_to_tell_where_they_are(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = FiveTuple(socket.IPPROTO_TCP, packed(HOST[4]), 5000, packed(REMOTE[4]), 7)
+    inbound = before._replace(local_port=22)
+    desk.owners.listeners.add((socket.IPPROTO_TCP, 22))
+    monkeypatch.setattr(worker, "_connections", lambda: [(before, CHROME), (inbound, CHROME)])
+    caplog.set_level(logging.INFO)
+    made = desk.make()
+    opened = desk.backend.open
+
+    def open_(plan: CapturePlan) -> None:
+        flow = made._engine.flows.find(before)
+        assert flow is not None
+        assert flow.route is Route.BLOCK
+        assert made._engine.flows.find(inbound) is None
+        opened(plan)
+
+    monkeypatch.setattr(desk.backend, "open", open_)
+    running = desk.run(made).serving()
+    assert len(eventually(desk.backend.stack_received)) in (1, 2)
+    eventually(lambda: [message for message in caplog.messages if message.startswith("1 connections from before")])
+    running.end()
+    assert running.error is None
+
+
+@pytest.mark.parametrize(("settings", "replacing"), [("existing: leave\n", False), ("", True)])
+def test_connections_from_before_are_left_by_choice_and_by_a_worker_that_takes_over(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: str, replacing: bool
+) -> None:
+    before = FiveTuple(socket.IPPROTO_TCP, packed(HOST[4]), 5000, packed(REMOTE[4]), 7)
+    monkeypatch.setattr(worker, "_connections", lambda: [(before, CHROME)])
+    file = tmp_path / "settings.yaml"
+    file.write_text(settings)
+    made = desk.make(settings=str(file), replacing=replacing)
+    running = desk.run(made).serving()
+    flow = made._engine.flows.find(before)
+    assert (flow.route if flow else None) is (None if replacing else Route.DIRECT)
+    assert desk.backend.stack_received(0.3) == []
+    assert made._engine.end_connections() == replacing
+    running.end()
 
 
 # Reloading
