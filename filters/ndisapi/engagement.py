@@ -8,7 +8,7 @@ a mode and no table would send us everything.
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from wiresock_py.filters.base import CapturePlan
 from wiresock_py.filters.host import HostNetwork
@@ -47,9 +47,9 @@ class Engagement:
         """``recaptured``: adapters that had lost our mode, or came back."""
 
     @property
-    def adapters(self) -> Iterable[Adapter]:
-        """Those with our mode."""
-        return self._engaged.values()
+    def adapters(self) -> Sequence[Adapter]:
+        """Those with our mode; may be asked for at any time."""
+        return tuple(self._engaged.values())
 
     def begin(self, plan: CapturePlan, *, adopt: bool) -> None:
         """Take the driver over, from an earlier run or from nobody; with *adopt* flows bypassed before stay so.

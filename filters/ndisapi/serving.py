@@ -18,6 +18,7 @@ from wiresock_py.filters.ndisapi.next_hops import NextHops
 from wiresock_py.filters.ndisapi.outbox import Outbox
 from wiresock_py.filters.ndisapi.table import Table
 from wiresock_py.filters.ndisapi.watch import Watch
+from wiresock_py.flow import FiveTuple
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ BATCH_PACKETS = 128
 HEARTBEAT = 1.0
 # Seconds between looks at the counters of bypassed flows, and at the routers' addresses.
 AGEING = 10.0
+# Seconds that a flow is not bypassed for packets still queued: those that stay in the kernel would overtake them.
+OVERTAKING = 0.5
 
 
 class Serving:
@@ -39,6 +42,9 @@ class Serving:
         self._serving = threading.Lock()  # the batch
         self._counters = Counter(injected=0, sent=0, not_bypassed=0)
         self._complaint = ""
+        self._bypassing: list[FiveTuple] = []
+        """Flows to be bypassed as soon as nothing is queued."""
+        self._bypassing_since = 0.0
         self._stopped = api.create_event()
         self._changed = api.create_event()
         self._next_hops = NextHops(host)
@@ -94,16 +100,29 @@ class Serving:
             for watch in self._watches:
                 if watch.failure is not None:
                     raise BackendError(f"the thread that follows the {watch.name} ended") from watch.failure
+            if self._bypassing:
+                self._bypass()
             return self._inbox.receive(timeout)
 
     def finish(self, batch: PacketBatch) -> None:
         """As the backend's."""
         with self._serving:
             if self._running and (flows := self._inbox.finish(batch)):
-                try:
-                    self.table.bypass(flows, monotonic())
-                except DeviceError:  # they are shown again, which costs time and nothing else
-                    self._counters["not_bypassed"] += len(flows)
+                if not self._bypassing:
+                    self._bypassing_since = monotonic()
+                self._bypassing += flows
+                self._bypass()
+
+    def _bypass(self) -> None:
+        now = monotonic()
+        try:
+            waiting = any(self.api.queue_size(adapter) for adapter in self.engagement.adapters)
+            if waiting and now - self._bypassing_since < OVERTAKING:
+                return
+            self.table.bypass(self._bypassing, now)
+        except DeviceError:  # they are shown again, which costs time and nothing else
+            self._counters["not_bypassed"] += len(self._bypassing)
+        self._bypassing = []
 
     def send_to_stack(self, packets: Sequence[Sequence[Buffer]]) -> int:
         """As the backend's."""

@@ -8,6 +8,7 @@ ends of the memory backend: packets go in and come out, frames are its own busin
 import ipaddress
 import socket
 import struct
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -71,6 +72,7 @@ class EthernetHost:
     def __init__(self, driver: Driver, adapters: Mapping[str, tuple[str, ...]], default: tuple[str, ...]) -> None:
         """*adapters* are addresses with prefix lengths by adapter; *default* names those with a default route."""
         self.driver = driver
+        self._serving = threading.RLock()  # host and network may be played by threads of their own
         self.networks: dict[str, Network] = {}
         self._followers: list[Callable[[], None]] = []
         self.local: deque[bytes] = deque()
@@ -141,14 +143,14 @@ class EthernetHost:
         network = self.networks[adapter]
         return self._take(network.arrived, lambda: self._serve_stack(network), timeout)
 
-    @staticmethod
-    def _take(packets: deque[bytes], serve: Callable[[], None], timeout: float) -> list[bytes]:
+    def _take(self, packets: deque[bytes], serve: Callable[[], None], timeout: float) -> list[bytes]:
         until = time.monotonic() + timeout
-        serve()
-        while not packets and time.monotonic() < until:
+        while True:
+            with self._serving:
+                serve()
+                if packets or time.monotonic() >= until:
+                    return [packets.popleft() for _ in range(len(packets))]
             time.sleep(POLL)
-            serve()
-        return [packets.popleft() for _ in range(len(packets))]
 
     # Stack and network.
 
@@ -169,11 +171,12 @@ class EthernetHost:
 
     def _resolve(self, network: Network, address: bytes) -> bytes | None:
         """As the neighbour cache: ask once, over the driver."""
-        if address not in network.neighbours:
-            network.plugged.stack_sends(_question(network, address))
-            self._serve_network(network)
-            self._serve_stack(network)
-        return network.neighbours.get(address)
+        with self._serving:
+            if address not in network.neighbours:
+                network.plugged.stack_sends(_question(network, address))
+                self._serve_network(network)
+                self._serve_stack(network)
+            return network.neighbours.get(address)
 
     def _serve_network(self, network: Network) -> None:
         for frame in network.plugged.network_received():

@@ -346,6 +346,31 @@ def test_only_so_many_flows_are_bypassed_and_the_oldest_are_shown_again(
     assert 6 <= len(unseen) <= 8
 
 
+def test_what_is_queued_is_not_overtaken_by_what_stays_in_the_kernel(
+    backend: NdisApiBackend, host: EthernetHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.open(PLAN)
+    host.stack_sends(datagram(b"one"))
+    batch = backend.receive(PATIENCE)
+    assert batch is not None
+    host.stack_sends(datagram(b"two"))
+    batch.verdict[0] = Verdict.BYPASS
+    backend.finish(batch)
+    host.stack_sends(datagram(b"three"))
+    assert take(backend, Verdict.BYPASS) == [b"two", b"three"]
+    host.stack_sends(datagram(b"four"))
+    assert payloads(host.network_received()) == [b"one", b"two", b"three", b"four"]
+    monkeypatch.setattr(serving_module, "OVERTAKING", 0.0)  # but not for ever
+    host.stack_sends(datagram(b"other", port=6000))
+    batch = backend.receive(PATIENCE)
+    assert batch is not None
+    host.stack_sends(datagram(b"queued", port=7000))
+    batch.verdict[0] = Verdict.BYPASS
+    backend.finish(batch)
+    host.stack_sends(datagram(b"past", port=6000))
+    assert payloads(host.network_received()) == [b"other", b"past"]
+
+
 def test_a_flow_that_the_driver_has_no_filter_for_is_shown_again_and_counted(
     backend: NdisApiBackend, host: EthernetHost, driver: Driver
 ) -> None:
