@@ -184,6 +184,7 @@ def test_the_largest_frame_is_captured_whole(backend: NdisApiBackend, host: Ethe
 @pytest.mark.parametrize("size", [1501, 65_535])
 def test_a_packet_larger_than_a_frame_is_refused_both_ways(backend: NdisApiBackend, size: int) -> None:
     backend.open(PLAN)
+    wait_for(lambda: backend.send_to_network([[datagram(b"")]], 2))  # once the router is known
     packet = datagram(bytes(size - 28), to=OWN[4], source=REMOTE[4])
     assert backend.send_to_stack([[packet]]) == 0
     assert backend.send_to_network([[datagram(bytes(size - 28))]], 2) == 0
