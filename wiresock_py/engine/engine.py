@@ -3,6 +3,7 @@
     capture   Outbound.capture    batches from the backend, on their way
     resolver  Outbound.resolve    owners of new flows, held packets
     udp       Inbound.receive     datagrams of one link, to the stack (one thread a link)
+    network   Roaming.follow      news of routes, addresses, adapters; a resume
     tick      Engine.tick         every 100 ms: WireGuard's timers, expiry, the state of the tunnel
 
 No thread dies silently: what escapes one of them is reported once to ``on_failure`` and ends the engine's use.
@@ -26,6 +27,7 @@ from wiresock_py.engine.inbound import Inbound
 from wiresock_py.engine.links import Link
 from wiresock_py.engine.outbound import Outbound
 from wiresock_py.engine.reconfigure import Change
+from wiresock_py.engine.roaming import News, Roaming
 from wiresock_py.filters import Backend, CapturePlan
 from wiresock_py.flow import App, FiveTuple, Route
 from wiresock_py.owners import Owners
@@ -59,11 +61,12 @@ class Engine:
         datapath: DataPath = DEFAULT,
         kill_switch: str = "app",
         connections: Connections = tuple,
+        news: News | None = None,
         on_event: OnEvent = lambda *_: None,
         on_failure: OnFailure = lambda *_: None,
     ) -> None:
         """*backend* is open before ``start`` and outlives ``stop``; *lock* and *datapath* are those the links
-        were made with."""
+        were made with. *news* tells of changes of the network."""
         self._backend = backend
         self._owners = owners
         self._connections = connections
@@ -80,6 +83,7 @@ class Engine:
         self._outbound.bypassing = kill_switch != "all"
         self._outbound.blocking = kill_switch == "all"  # until the first tick finds a tunnel
         self._inbound = [Inbound(backend, self.flows, admission, link) for link in self.links]
+        self._roaming = Roaming(self.links, news) if news is not None and self.links else None
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._failed = False
@@ -93,6 +97,8 @@ class Engine:
             *((f"udp {inbound.link.name}", inbound.receive) for inbound in self._inbound),
             ("tick", self._tick),
         ]
+        if self._roaming is not None:
+            turns.append(("network", self._roaming.follow))
         self._threads = [threading.Thread(target=self._loop, args=(turn,), name=name) for name, turn in turns]
         for thread in self._threads:
             thread.daemon = True  # a stuck thread must not keep a dying process alive

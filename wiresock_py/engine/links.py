@@ -67,11 +67,22 @@ class Link:
     def adopt(self, config: Config) -> None:
         """Take over what *config* says of the tunnel itself, its keys and peers apart."""
         self.config = config
-        self.mtu = config.interface.mtu or min(DEFAULT_MTU, self.adapter_mtu - OVERHEAD)
+        self.mtu = self._fitting_mtu()
         self.addresses: dict[int, bytes] = {}
         """The tunnel's own address by family (4, 6), packed: what inner packets carry as source."""
         for interface in config.interface.addresses:
             self.addresses.setdefault(interface.version, interface.ip.packed)
+
+    def fit(self, adapter_mtu: int) -> None:
+        """Go on over an adapter of another MTU; the tunnel's own follows, unless the file gives it."""
+        with self.lock:
+            self.adapter_mtu = adapter_mtu
+            self.mtu = self._fitting_mtu()
+            for peer in self.peers:
+                peer.mtu = self.mtu
+
+    def _fitting_mtu(self) -> int:
+        return self.config.interface.mtu or min(DEFAULT_MTU, self.adapter_mtu - OVERHEAD)
 
     def add_peer(self, peer: Peer, endpoint: Endpoint | None) -> Tunnel:
         """Make *peer* known to the device; ``peers`` is the caller's to keep."""
@@ -186,6 +197,15 @@ class Link:
             with self.lock:
                 datagrams = peer.force_handshake(now)
             self.send(datagrams)
+
+    def greet(self, peer: Tunnel, now: float) -> None:
+        """Let *peer* hear from where we are now: in the session there is, and by a handshake."""
+        if peer.endpoint is None:
+            return
+        with self.lock:
+            datagrams = peer.write([b""], now) if peer.sending_session(now) else []
+            datagrams += peer.force_handshake(now)
+        self.send(datagrams)
 
     def refresh_endpoint(self, peer: Tunnel) -> None:
         """Ask again where the name of a peer that does not answer leads; may take seconds."""

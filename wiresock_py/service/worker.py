@@ -30,7 +30,7 @@ from wiresock_py.errors import EXIT_FAILURE, NetworkError, WiresockError
 from wiresock_py.filters import CapturePlan
 from wiresock_py.filters.registry import create
 from wiresock_py.flow import App, FiveTuple
-from wiresock_py.network import adapter_mtu, default_adapters, has_route, host_network
+from wiresock_py.network import NetworkChanges, adapter_mtu, default_adapters, has_route, host_network
 from wiresock_py.owners import SocketOwners
 from wiresock_py.rules import Rules
 from wiresock_py.service import messages
@@ -87,6 +87,7 @@ class Worker:
             datapath=datapath,
             kill_switch=options.kill_switch,
             connections=_connections,
+            news=resources.enter_context(NetworkChanges()),
             on_event=lambda link, peer, event: inbox.put({"kind": "event", "link": link, "peer": peer, "event": event}),
             on_failure=lambda error: inbox.put({"kind": "failed", "error": error}),
         )
