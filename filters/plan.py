@@ -68,7 +68,7 @@ class PlanMatcher:
             return False
         if protocol == UDP and (first, second) in DHCP[version]:
             return False
-        if protocol == ICMPV6 and first >> 8 in NEIGHBOUR_DISCOVERY:
+        if version == 6 and protocol == ICMPV6 and first >> 8 in NEIGHBOUR_DISCOVERY:
             return False
         for network, mask, captured in self._masked[version]:
             if destination & mask == network:

@@ -112,6 +112,12 @@ def test_neighbour_discovery_is_left_alone_and_echo_is_not(kind: int, captured: 
     assert matcher.captures(head + bytes([kind, 0, 0, 0, 0, 0, 0, 0])) is captured
 
 
+def test_ipv4_knows_no_neighbour_discovery() -> None:
+    packet = bytearray(udp("192.0.2.1", port=0, source_port=133 << 8))  # its first byte is where ICMPv6 has its type
+    packet[9] = 58
+    assert PlanMatcher(plan(["0.0.0.0/0"], [])).captures(packet)
+
+
 def test_a_later_fragment_has_no_ports_to_be_taken_for_dns() -> None:
     packet = bytearray(udp("192.0.2.1", 53))
     packet[6:8] = b"\x00\x01"
