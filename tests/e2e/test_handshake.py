@@ -202,12 +202,10 @@ def test_tshark_given_the_keys_decrypts_what_we_sent(impaired_lab: Lab, tmp_path
     server.stop()
     pcap = tmp_path / "link.pcap"
     capture.write_pcap(pcap)
-    with keys.open("a") as log:
-        log.write(f"LOCAL_STATIC_PRIVATE_KEY = {peer.keys.private}\n")
-        log.write(f"REMOTE_STATIC_PUBLIC_KEY = {server.keys.public}\n")
-        log.write(f"PRESHARED_KEY = {peer.preshared_key}\n")
-    # the order matters to tshark: static keys come first, then what belongs to the handshakes
-    keys.write_text("".join(sorted(keys.read_text().splitlines(True), key=lambda line: "STATIC" not in line)))
+    # the order matters to tshark: static keys come first, and a preshared key belongs to the ephemeral one before it
+    static = f"LOCAL_STATIC_PRIVATE_KEY = {peer.keys.private}\nREMOTE_STATIC_PUBLIC_KEY = {server.keys.public}\n"
+    preshared = f"PRESHARED_KEY = {peer.preshared_key}\n"
+    keys.write_text(static + "".join(ephemeral + preshared for ephemeral in keys.read_text().splitlines(True)))
     fields = ["wg.type", "ip.src", "wg.handshake_ok", "frame.protocols", "ip.checksum.status"]
     fields += ["tcp.checksum.status", "udp.checksum.status", "icmp.checksum.status", "icmpv6.checksum.status"]
     rows = dissect(pcap, keys, fields)
