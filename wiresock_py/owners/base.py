@@ -1,9 +1,17 @@
 """What the engine asks of an owner look-up; every system's own one offers it."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from wiresock_py.flow import App, FiveTuple
+
+
+class Process(NamedTuple):
+    """A process, and where it came from."""
+
+    app: App
+    parent: int
+    """The parent's pid; it may be reused once that has ended."""
 
 
 class Owners(Protocol):
@@ -18,3 +26,6 @@ class Owners(Protocol):
 
     def listening(self, protocol: int, address: bytes, port: int) -> bool:
         """Whether a socket waits for strangers on this local end."""
+
+    def ancestors(self, app: App) -> tuple[App, ...]:
+        """The processes that *app*'s came from, its parent first, as far as they can be told."""

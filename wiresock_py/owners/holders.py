@@ -23,7 +23,8 @@ if sys.platform != "linux":
 import time
 from collections.abc import Callable, Collection, Iterator
 
-from wiresock_py.owners.procfs import Process, ProcFs
+from wiresock_py.owners.base import Process
+from wiresock_py.owners.procfs import ProcFs
 
 LATEST_OWNERS = 8
 REMEMBERED_OWNERS = 256

@@ -29,9 +29,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wiresock_py.flow import SYSTEM, App, FiveTuple
+from wiresock_py.owners.ancestry import Ancestry
+from wiresock_py.owners.base import Process
 from wiresock_py.owners.holders import INIT, Holders
 from wiresock_py.owners.portable import PortableOwners
-from wiresock_py.owners.procfs import Process, ProcFs
+from wiresock_py.owners.procfs import ProcFs
 from wiresock_py.owners.raw_sockets import ping_sockets, raw_sockets
 from wiresock_py.owners.sock_diag import CLOSE, DIAGNOSED, LISTEN, SocketDiag
 
@@ -44,12 +46,14 @@ WITH_SOCKETS = DIAGNOSED | {socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6}
 class LinuxOwners:
     """The owner look-up for the network namespace of the thread that made it.
 
-    ``find`` and ``connections`` belong to one thread, the resolver's; ``listening`` may be called from any.
+    ``find`` and ``connections`` belong to one thread, the resolver's; the others may be called from any.
     """
 
     def __init__(self) -> None:
         self._proc = ProcFs()
         self._holders = Holders(self._proc)
+        self._lineages = ProcFs()  # of its own: other threads may ask
+        self._ancestry = Ancestry(self._lineages.process)
         self._portable = PortableOwners(facts=self._proc.facts, clock=_ticks)
         self._diag_lock = threading.Lock()
         self._diag = SocketDiag()
@@ -62,6 +66,7 @@ class LinuxOwners:
         """Close what is open; safe to repeat."""
         self._diag.close()
         self._proc.close()
+        self._lineages.close()
 
     def find(self, keys: Sequence[FiveTuple]) -> list[App | None]:
         """The owner of each flow, as ``Owners.find`` has it. One search for all of them. Never raises.
@@ -126,6 +131,10 @@ class LinuxOwners:
         if found is None:
             return False
         return found.state == LISTEN or (found.state == CLOSE and port not in self._ephemeral)
+
+    def ancestors(self, app: App) -> tuple[App, ...]:
+        """The processes that *app*'s came from, its parent first, as far as they can be told."""
+        return self._ancestry.of(app)
 
     def connections(self) -> list[tuple[FiveTuple, App]]:
         """Every connected TCP and UDP socket there is now, and its owner: what ``wiresock-py apps`` shows."""

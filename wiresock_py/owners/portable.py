@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from wiresock_py.flow import App, FiveTuple
+from wiresock_py.owners.ancestry import Ancestry, with_parent
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class PortableOwners:
         self._clock = clock
         self._listeners: set[End] = set()
         self._listeners_until = 0.0
+        self._ancestry = Ancestry(with_parent(facts))
 
     def close(self) -> None:
         """Nothing is held open here."""
@@ -112,6 +114,10 @@ class PortableOwners:
             self._listeners = self._read().listening
             self._listeners_until = now + _LISTENERS_AGE
         return any(end in self._listeners for end in _ends(protocol, address, port))
+
+    def ancestors(self, app: App) -> tuple[App, ...]:
+        """The processes that *app*'s came from, its parent first, as far as they can be told."""
+        return self._ancestry.of(app)
 
     def connections(self) -> list[tuple[FiveTuple, App]]:
         """Every connected TCP and UDP socket there is now, and its owner: what ``wiresock-py apps`` shows."""

@@ -17,9 +17,9 @@ if sys.platform != "linux":
 
 import ctypes
 import os
-from typing import NamedTuple
 
 from wiresock_py.flow import App
+from wiresock_py.owners.base import Process
 
 _libc = ctypes.PyDLL(None)
 _openat = _libc.openat
@@ -49,14 +49,6 @@ _NAME_AT = 19  # d_name
 _PATH_MAX = 4096
 _SOCKET = b"socket:["
 _DELETED = " (deleted)"
-
-
-class Process(NamedTuple):
-    """A process that holds a socket."""
-
-    app: App
-    parent: int
-    """The parent's pid."""
 
 
 class ProcFs:
@@ -123,6 +115,11 @@ class ProcFs:
 
     def facts(self, pid: int) -> App | None:
         """Who *pid* is; None if it is gone or has no executable (a kernel thread)."""
+        found = self.process(pid)
+        return found.app if found else None
+
+    def process(self, pid: int) -> Process | None:
+        """Who *pid* is, and its parent's pid; None as for :meth:`facts`."""
         directory = _openat(self._root, b"%d" % pid, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if directory < 0:
             return None
@@ -131,7 +128,8 @@ class ProcFs:
             path = self._link(directory, b"exe")
             if identity is None or not path:
                 return None
-            return App(pid, identity[0], self._executable(directory, b"exe", path))
+            started, parent = identity
+            return Process(App(pid, started, self._executable(directory, b"exe", path)), parent)
         finally:
             _close(directory)
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from wiresock_py.flow import SYSTEM, App, FiveTuple
+from wiresock_py.owners.ancestry import Ancestry, with_parent
 from wiresock_py.owners.portable import PortableOwners
 from wiresock_py.owners.processes import Processes, load_process_calls
 from wiresock_py.owners.services import Services, load_service_calls
@@ -62,6 +63,7 @@ class WindowsOwners:
         self._processes = processes or Processes(load_process_calls())
         self._services = services or Services(load_service_calls())
         self._clock = clock
+        self._ancestry = Ancestry(with_parent(self._processes.facts))
         self._portable = PortableOwners(facts=self._processes.facts, clock=clock)
         self._complained = False
         self._listeners: frozenset[End] = frozenset()
@@ -107,6 +109,10 @@ class WindowsOwners:
                 self._listeners = self._read_listeners()
                 self._listeners_until = now + LISTENERS_AGE
             return any(end in self._listeners for end in _ends(protocol, address, port))
+
+    def ancestors(self, app: App) -> tuple[App, ...]:
+        """The processes that *app*'s came from, its parent first, as far as they can be told."""
+        return self._ancestry.of(app)
 
     def connections(self) -> list[tuple[FiveTuple, App]]:
         """Every connected TCP socket there is now, and its owner: what ``wiresock-py apps`` shows."""

@@ -11,8 +11,8 @@ if sys.platform != "linux":
 
 from tests.support.processes import Interpreter, Start
 from wiresock_py.flow import SYSTEM, App, FiveTuple
+from wiresock_py.owners.base import Process
 from wiresock_py.owners.linux import LinuxOwners, _owner
-from wiresock_py.owners.procfs import Process
 
 TCP, UDP, ICMP = socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMP
 LOOPBACK = socket.inet_aton("127.0.0.1")
@@ -325,3 +325,16 @@ def test_a_socket_that_closes_during_the_search_was_nobody_knows_whose(
 
     monkeypatch.setattr(owners._holders, "find", close_meanwhile)
     assert owners.find([key]) == [None]
+
+
+def test_a_childs_ancestors_begin_with_its_parent(start: Start) -> None:
+    child = start("ready(); wait()")
+    owners = LinuxOwners()
+    try:
+        app = owners._proc.facts(child.pid)
+        assert app is not None
+        ancestors = owners.ancestors(app)
+        assert ancestors[0].pid == os.getpid()
+        assert owners.ancestors(app._replace(started=app.started - 1)) == ()
+    finally:
+        owners.close()

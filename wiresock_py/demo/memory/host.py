@@ -94,6 +94,9 @@ class MemoryHost:
         """The applications of flows."""
         return [self._owners.get(key) for key in keys]
 
+    def ancestors(self, app: App) -> tuple[App, ...]:  # noqa: ARG002 - as the engine asks
+        return ()
+
     def listening(self, protocol: int, address: bytes, port: int) -> bool:  # noqa: ARG002 - as the engine asks
         """No application here waits for strangers."""
         return False
