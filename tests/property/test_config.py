@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.configs import PRESHARED_KEY, PRIVATE_KEY, PUBLIC_KEY, conf
-from wiresock_py.config import Config, Endpoint, Interface, Peer, format_config, parse
+from wiresock_py.config import Config, Endpoint, Interface, Peer, PortRange, format_config, parse
 from wiresock_py.config.model import Notice
 from wiresock_py.config.settings import parse_settings
 from wiresock_py.config.text import looks_like_key
@@ -28,6 +28,19 @@ networks = st.one_of(
 )
 labels = st.from_regex(r"[a-z][a-z0-9-]{0,10}", fullmatch=True)
 hosts = st.one_of(labels, st.builds("{}.{}".format, labels, labels), addresses.map(str))
+# no hyphens in the third and fourth place: those are IDNA's own
+domains = st.builds(
+    "{}{}.{}".format,
+    st.sampled_from(["", "*."]),
+    st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True),
+    st.just("test"),
+)
+port_ranges = st.builds(
+    lambda first, more, protocol: PortRange(first, min(65535, first + more), protocol),
+    st.integers(1, 65535),
+    st.integers(0, 9),
+    st.sampled_from(["", "tcp", "udp"]),
+)
 endpoints = st.builds(Endpoint, hosts, st.integers(1, 65535))
 names = st.from_regex(r"[A-Za-zäöü0-9_.+-][A-Za-zäöü0-9_.+# -]{0,14}", fullmatch=True).map(str.strip)
 entries = st.one_of(
@@ -58,6 +71,11 @@ def configs(draw: st.DrawFn) -> Config:
             persistent_keepalive=draw(st.integers(0, 65535)),
             allowed_apps=draw(distinct(entries)),  # type: ignore[arg-type]
             disallowed_apps=draw(distinct(entries)),  # type: ignore[arg-type]
+            allowed_app_trees=draw(distinct(entries)),  # type: ignore[arg-type]
+            disallowed_app_trees=draw(distinct(entries)),  # type: ignore[arg-type]
+            allowed_domains=draw(distinct(domains)),  # type: ignore[arg-type]
+            disallowed_domains=draw(distinct(domains)),  # type: ignore[arg-type]
+            allow_inbound=draw(distinct(port_ranges)),  # type: ignore[arg-type]
         )
         for number, other in enumerate(others)
     ]
@@ -68,6 +86,7 @@ def configs(draw: st.DrawFn) -> Config:
         dns_search=draw(distinct(labels)),  # type: ignore[arg-type]
         mtu=draw(st.none() | st.integers(1280 if has_v6 else 576, 65535)),
         listen_port=draw(st.integers(0, 65535)),
+        bypass_lan=draw(st.booleans()),
         unused=draw(st.sampled_from([(), (("Table", "off"),), (("PostUp", "echo '#1' # x"), ("FwMark", "0x1"))])),
     )
     return Config("wg0", "wg0.conf", interface, tuple(peers))

@@ -99,7 +99,7 @@ def expected_of_one(config: Config, app: App, to: Address, dns: bool) -> Route:
     if dns and (config.dns_servers(4) or config.dns_servers(6)):
         if not any(peer.allowed_ips and tunnels(peer, app) for peer in config.peers):
             return Route.DIRECT
-        return Route.TUNNEL if config.dns_servers(to.version) else Route.BLOCK
+        return Route.TUNNEL  # over UDP, to a server of either version
     if holds(NEVER_TUNNELLED, to):
         return Route.DIRECT
     chosen = config.peer_for(to)

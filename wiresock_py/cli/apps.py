@@ -10,6 +10,7 @@ from rich.table import Table
 from wiresock_py.cli.options import config_files, json_output, load_configs, settings_file
 from wiresock_py.config import load_settings
 from wiresock_py.flow import App, Route
+from wiresock_py.network import on_link_networks
 from wiresock_py.rules import Decision, Rules
 
 WORDS = {Route.DIRECT: "direct", Route.TUNNEL: "tunnel", Route.BLOCK: "blocked"}
@@ -28,10 +29,12 @@ def apps(files: tuple[Path, ...], settings_path: Path | None, as_json: bool) -> 
     """
     from wiresock_py.owners import SocketOwners
 
-    rules = Rules(load_configs(files), load_settings(settings_path))
+    rules = Rules(load_configs(files), load_settings(settings_path), on_link=on_link_networks())
+    owners = SocketOwners()
     found: dict[tuple[App, Route, str], int] = {}
-    for key, app in SocketOwners().connections():
-        decision: Decision = rules.decide(app, key.remote, key.protocol, key.remote_port)
+    for key, app in owners.connections():
+        ancestors = owners.ancestors(app) if rules.uses_ancestors else ()
+        decision: Decision = rules.decide(app, key.remote, key.protocol, key.remote_port, ancestors=ancestors)
         row = (app, decision.route, decision.reason)
         found[row] = found.get(row, 0) + 1
     rows = sorted(found.items(), key=lambda item: (item[0][0].name.lower(), item[0][0].pid, item[0][1]))

@@ -8,6 +8,7 @@ import click
 
 from wiresock_py.cli.options import config_files, json_output, load_configs, settings_file, tell_notices
 from wiresock_py.config import Config, Peer, Settings, load_settings
+from wiresock_py.network import on_link_networks
 from wiresock_py.rules import Rules
 
 
@@ -23,9 +24,9 @@ def check(files: tuple[Path, ...], settings_path: Path | None, as_json: bool) ->
     Example: wiresock-py check wg0.conf
     """
     configs = load_configs(files)
-    tell_notices(configs)
     settings = load_settings(settings_path)
-    rules = Rules(configs, settings)
+    rules = Rules(configs, settings, on_link=on_link_networks())
+    tell_notices(configs, rules.notices)
     if as_json:
         click.echo(json.dumps(_as_json(configs, settings, rules), indent=2))
         return
@@ -33,6 +34,10 @@ def check(files: tuple[Path, ...], settings_path: Path | None, as_json: bool) ->
         click.echo(f"{config.file}: ok")
         for line in _summary(config, rules.blocked_versions(index)):
             click.echo(f"  {line}")
+    if settings.rules:
+        click.echo("rules of settings.yaml, before these:")
+        for rule in settings.rules:
+            click.echo(f"  {rule}")
 
 
 def _summary(config: Config, blocked: Iterable[int]) -> Iterator[str]:
@@ -43,6 +48,12 @@ def _summary(config: Config, blocked: Iterable[int]) -> Iterator[str]:
     for peer in config.peers:
         yield f"peer {peer.endpoint or peer.public_key}: {_join(peer.allowed_ips) or 'nothing'}{_exceptions(peer)}"
         yield f"  for {_apps(peer)}"
+        if peer.allowed_domains or peer.disallowed_domains:
+            yield f"  {_domains(peer)}"
+        if peer.allow_inbound:
+            yield f"  which may open {_join(peer.allow_inbound)} here"
+    if interface.bypass_lan:
+        yield "private networks, and those this machine is connected to, stay outside"
     for version in blocked:
         yield f"IPv{version}: the tunnel has no address, so these apps' IPv{version} internet traffic is blocked"
 
@@ -52,16 +63,28 @@ def _exceptions(peer: Peer) -> str:
 
 
 def _apps(peer: Peer) -> str:
-    if peer.allowed_apps:
-        return _join(peer.allowed_apps)
-    return f"every app but {_join(peer.disallowed_apps)}" if peer.disallowed_apps else "every app"
+    allowed = (*peer.allowed_apps, *_trees(peer.allowed_app_trees))
+    disallowed = (*peer.disallowed_apps, *_trees(peer.disallowed_app_trees))
+    if allowed:
+        return _join(allowed)
+    return f"every app but {_join(disallowed)}" if disallowed else "every app"
+
+
+def _trees(entries: Iterable[str]) -> Iterator[str]:
+    return (f"{entry} and what it starts" for entry in entries)
+
+
+def _domains(peer: Peer) -> str:
+    if peer.allowed_domains:
+        return f"to {_join(peer.allowed_domains)}"
+    return f"to every name but {_join(peer.disallowed_domains)}"
 
 
 def _as_json(configs: Sequence[Config], settings: Settings, rules: Rules) -> dict[str, object]:
     plan = rules.plan()
     return {
         "tunnels": [_tunnel(config, rules.blocked_versions(index)) for index, config in enumerate(configs)],
-        "settings": settings.model_dump(mode="json"),
+        "settings": {**settings.model_dump(mode="json", exclude={"rules"}), "rules": _texts(settings.rules)},
         "plan": {"capture": _texts(plan.capture), "leave": _texts(plan.leave), "dns": plan.dns},
     }
 
@@ -77,6 +100,7 @@ def _tunnel(config: Config, blocked: Iterable[int]) -> dict[str, object]:
         "dns_search": list(interface.dns_search),
         "mtu": interface.mtu,
         "listen_port": interface.listen_port,
+        "bypass_lan": interface.bypass_lan,
         "blocked_ip_versions": list(blocked),
         "peers": [_peer(peer) for peer in config.peers],
         "warnings": [
@@ -96,6 +120,11 @@ def _peer(peer: Peer) -> dict[str, object]:
         "disallowed_ips": _texts(peer.disallowed_ips),
         "allowed_apps": list(peer.allowed_apps),
         "disallowed_apps": list(peer.disallowed_apps),
+        "allowed_app_trees": list(peer.allowed_app_trees),
+        "disallowed_app_trees": list(peer.disallowed_app_trees),
+        "allowed_domains": list(peer.allowed_domains),
+        "disallowed_domains": list(peer.disallowed_domains),
+        "allow_inbound": _texts(peer.allow_inbound),
     }
 
 

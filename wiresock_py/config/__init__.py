@@ -12,9 +12,11 @@ from wiresock_py.config.model import (
     Notice,
     Peer,
     Place,
+    PortRange,
 )
 from wiresock_py.config.parser import parse
 from wiresock_py.config.printer import format_config
+from wiresock_py.config.rule_list import Rule
 from wiresock_py.config.settings import Settings, load_settings
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "Notice",
     "Peer",
     "Place",
+    "PortRange",
+    "Rule",
     "Settings",
     "advise_together",
     "format_config",

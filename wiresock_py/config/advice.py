@@ -27,6 +27,9 @@ def advise(config: Config) -> Iterator[Notice]:
         if peer.allowed_apps and peer.disallowed_apps:
             message = "DisallowedApps changes nothing beside AllowedApps: only the apps of AllowedApps are tunnelled"
             yield _at(config, peer, "DisallowedApps", message=message, remedy="keep one of the two lists")
+        if peer.allowed_domains and peer.disallowed_domains:
+            message = "DisallowedDomains changes nothing beside AllowedDomains: only those names are tunnelled"
+            yield _at(config, peer, "DisallowedDomains", message=message, remedy="keep one of the two lists")
         yield from _families(config, peer)
     for server in config.interface.dns:
         if server not in config.dns_servers(server.version):
@@ -71,7 +74,13 @@ def advise_file(path: Path) -> Iterator[Notice]:
 def advise_apps(config: Config) -> Iterator[Notice]:
     """What the machine's programs show: entries of app lists that no process will match."""
     for peer in config.peers:
-        for key, entries in (("AllowedApps", peer.allowed_apps), ("DisallowedApps", peer.disallowed_apps)):
+        lists = (
+            ("AllowedApps", peer.allowed_apps),
+            ("DisallowedApps", peer.disallowed_apps),
+            ("AllowedAppTrees", peer.allowed_app_trees),
+            ("DisallowedAppTrees", peer.disallowed_app_trees),
+        )
+        for key, entries in lists:
             for entry in entries:
                 message, remedy = _app_trouble(entry)
                 if message:

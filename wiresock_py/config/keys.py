@@ -32,6 +32,8 @@ class KeyKind:
     is_list: bool = False
     """May be repeated, each line adding to the list; of other keys the last line counts."""
     comment: re.Pattern[str] = _ANYWHERE
+    extension: bool = False
+    """Not wg's: printed behind ``#@ws:`` so that it takes the line for a comment."""
     unused_because: str = ""
 
     def value(self, raw: Text) -> Text:
@@ -54,6 +56,7 @@ _ALL = (
     # 576: what every IPv4 host must accept (RFC 791); IPv6 wants 1280, checked where the addresses are known.
     KeyKind("MTU", INTERFACE, values.number(576, 65535)),
     KeyKind("ListenPort", INTERFACE, values.number(0, 65535)),
+    KeyKind("BypassLan", INTERFACE, values.switch, extension=True),
     _unused("Table", _NO_ROUTES),
     _unused("FwMark", f"{_NO_ROUTES} and marks its packets by itself"),
     _unused("SaveConfig", "this client never writes to its configuration"),
@@ -66,16 +69,24 @@ _ALL = (
     KeyKind("Endpoint", PEER, values.endpoint),
     KeyKind("PersistentKeepalive", PEER, values.number(0, 65535, off="off")),
     KeyKind("AllowedIPs", PEER, values.prefixes, is_list=True),
-    KeyKind("DisallowedIPs", PEER, values.prefixes, is_list=True),
-    KeyKind("AllowedApps", PEER, values.apps, is_list=True, comment=_AFTER_BLANK),
-    KeyKind("DisallowedApps", PEER, values.apps, is_list=True, comment=_AFTER_BLANK),
+    KeyKind("DisallowedIPs", PEER, values.prefixes, is_list=True, extension=True),
+    KeyKind("AllowedApps", PEER, values.apps, is_list=True, comment=_AFTER_BLANK, extension=True),
+    KeyKind("DisallowedApps", PEER, values.apps, is_list=True, comment=_AFTER_BLANK, extension=True),
+    KeyKind("AllowedAppTrees", PEER, values.apps, is_list=True, comment=_AFTER_BLANK, extension=True),
+    KeyKind("DisallowedAppTrees", PEER, values.apps, is_list=True, comment=_AFTER_BLANK, extension=True),
+    KeyKind("AllowedDomains", PEER, values.domains, is_list=True, extension=True),
+    KeyKind("DisallowedDomains", PEER, values.domains, is_list=True, extension=True),
+    KeyKind("AllowInbound", PEER, values.ports, is_list=True, extension=True),
 )
 
-KEYS: Mapping[str, KeyKind] = MappingProxyType({kind.name.lower(): kind for kind in _ALL})
-"""By name in small letters."""
+# What WireSock calls our keys.
+_ALIASES = {"bypasslantraffic": "bypasslan"}
+_BY_NAME = {kind.name.lower(): kind for kind in _ALL}
 
-EXTENSIONS = ("DisallowedIPs", "AllowedApps", "DisallowedApps")
-"""Keys that wg does not know; printed behind ``#@ws:`` so that it takes them for comments."""
+KEYS: Mapping[str, KeyKind] = MappingProxyType(
+    {**_BY_NAME, **{alias: _BY_NAME[name] for alias, name in _ALIASES.items()}}
+)
+"""By name in small letters."""
 
 _OTHERS = (
     (
@@ -90,7 +101,6 @@ _OTHERS = (
         "WireSock's virtual adapter, which this client does not need",
         "virtualadaptermode enabledefaultgateway",
     ),
-    ("WireSock's LAN switch; list the networks to leave alone in DisallowedIPs", "bypasslantraffic"),
     (f"WireSock's scripts; {_NO_SCRIPTS}", "scriptexectimeout"),
 )
 FOREIGN: Mapping[str, str] = MappingProxyType({name: what for what, names in _OTHERS for name in names.split()})

@@ -3,6 +3,7 @@
 Two configs are equal when they mean the same; the places of their items do not take part in the comparison.
 """
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
@@ -37,6 +38,30 @@ class Endpoint(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class PortRange(NamedTuple):
+    """Ports from *first* to *last*, of TCP, of UDP, or (protocol "") of both."""
+
+    first: int
+    last: int
+    protocol: str = ""
+    """``tcp``, ``udp`` or empty."""
+
+    def __str__(self) -> str:
+        ports = str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+        return f"{ports}/{self.protocol}" if self.protocol else ports
+
+    def holds(self, protocol: int, port: int) -> bool:
+        """Whether *port* of the IP protocol number *protocol* is one of them."""
+        return self.first <= port <= self.last and protocol in _PROTOCOLS[self.protocol]
+
+
+_PROTOCOLS = {
+    "tcp": (socket.IPPROTO_TCP,),
+    "udp": (socket.IPPROTO_UDP,),
+    "": (socket.IPPROTO_TCP, socket.IPPROTO_UDP),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """Something worth telling about a file that is not an error. Never contains a key."""
@@ -66,6 +91,8 @@ class Interface:
     """Of packets inside the tunnel, in bytes; None: to be derived from the path."""
     listen_port: int = 0
     """UDP port of our end; 0: any."""
+    bypass_lan: bool = False
+    """Whether private networks and those this host is connected to stay outside."""
     unused: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Keys of wg-quick that mean nothing to this client, in file order, kept so that printing loses nothing."""
     places: Places = field(default_factory=dict, compare=False, repr=False)
@@ -95,6 +122,14 @@ class Peer:
     allowed_apps: tuple[str, ...] = ()
     """Entries as written: a name, a path or folder (with a slash), ``@group``."""
     disallowed_apps: tuple[str, ...] = ()
+    allowed_app_trees: tuple[str, ...] = ()
+    """Entries that mean a program and all that it starts."""
+    disallowed_app_trees: tuple[str, ...] = ()
+    allowed_domains: tuple[str, ...] = ()
+    """In small letters: ``example.com``, which includes what is below it, or ``*.example.com``, only what is below."""
+    disallowed_domains: tuple[str, ...] = ()
+    allow_inbound: tuple[PortRange, ...] = ()
+    """Ports of this host that hosts behind the peer may open."""
     line: int = field(default=0, compare=False)
     """Of the section's header."""
     places: Places = field(default_factory=dict, compare=False, repr=False)

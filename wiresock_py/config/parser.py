@@ -102,6 +102,7 @@ def _interface(section: Section) -> Interface:
         dns_search=tuple(item for item in dns if isinstance(item, str)),
         mtu=section.last("MTU"),
         listen_port=section.last("ListenPort", 0),
+        bypass_lan=section.last("BypassLan", False),
         unused=tuple(section.unused),
         places=section.places(),
     )
@@ -119,6 +120,11 @@ def _peer(section: Section) -> Peer:
         persistent_keepalive=section.last("PersistentKeepalive", 0),
         allowed_apps=section.items("AllowedApps"),
         disallowed_apps=section.items("DisallowedApps"),
+        allowed_app_trees=section.items("AllowedAppTrees"),
+        disallowed_app_trees=section.items("DisallowedAppTrees"),
+        allowed_domains=section.items("AllowedDomains"),
+        disallowed_domains=section.items("DisallowedDomains"),
+        allow_inbound=section.items("AllowInbound"),
         line=section.header.line,
         places=section.places(),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from wiresock_py.config.keys import EXTENSIONS
+from wiresock_py.config.keys import KEYS
 from wiresock_py.config.lines import EXTENSION_PREFIX
 from wiresock_py.config.model import Config, Interface, Peer
 from wiresock_py.crypto.keys import Key
@@ -30,6 +30,8 @@ def _interface(interface: Interface, secrets: bool) -> Iterator[str]:
         yield _line("MTU", interface.mtu)
     if interface.listen_port:
         yield _line("ListenPort", interface.listen_port)
+    if interface.bypass_lan:
+        yield _line("BypassLan", "true")
     for key, value in interface.unused:
         yield _line(key, value if secrets else _HIDDEN)
 
@@ -46,6 +48,11 @@ def _peer(peer: Peer, secrets: bool) -> Iterator[str]:
     yield from _list("DisallowedIPs", peer.disallowed_ips)
     yield from _list("AllowedApps", peer.allowed_apps)
     yield from _list("DisallowedApps", peer.disallowed_apps)
+    yield from _list("AllowedAppTrees", peer.allowed_app_trees)
+    yield from _list("DisallowedAppTrees", peer.disallowed_app_trees)
+    yield from _list("AllowedDomains", peer.allowed_domains)
+    yield from _list("DisallowedDomains", peer.disallowed_domains)
+    yield from _list("AllowInbound", peer.allow_inbound)
 
 
 def _secret(key: Key, secrets: bool) -> str:
@@ -59,4 +66,4 @@ def _list(key: str, items: Iterable[object]) -> Iterator[str]:
 
 
 def _line(key: str, value: object) -> str:
-    return f"{EXTENSION_PREFIX if key in EXTENSIONS else ''}{key} = {value}".rstrip()
+    return f"{EXTENSION_PREFIX if KEYS[key.lower()].extension else ''}{key} = {value}".rstrip()

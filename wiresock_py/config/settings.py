@@ -5,8 +5,11 @@ log_level: info          # error, warning, info, debug
 kill_switch: app         # app, all, off
 existing: reset          # reset, leave: connections open before the start that belong in a tunnel
 dns: tunnel              # tunnel: port 53 of tunnelled apps goes to the tunnel's DNS servers; system: it does not
+shared_resolver: rules   # rules, tunnel, tunnel_or_direct: queries of a process that resolves names for all others
 app_groups:              # used as AllowedApps = @browsers
   browsers: [chrome, msedge, firefox]
+rules:                   # before those of the tunnels; see rule_list.py
+  - {apps: ssh, to: 10.20.0.0/16, action: tunnel work}
 """
 
 import os
@@ -20,6 +23,8 @@ from platformdirs import site_config_path, user_config_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wiresock_py.config.files import read_text
+from wiresock_py.config.nodes import child, found, repeated, text_of
+from wiresock_py.config.rule_list import Rule, read_rules
 from wiresock_py.config.text import Text, looks_like_key, nearest, shown
 from wiresock_py.config.values import check_app
 from wiresock_py.errors import ConfigError
@@ -59,6 +64,11 @@ class Settings(BaseModel):
     """Where port 53 of tunnelled apps goes: to the tunnel's DNS servers, or wherever the app sends it."""
     app_groups: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
     """Entries as in AllowedApps, by the group's name."""
+    shared_resolver: Literal["rules", "tunnel", "tunnel_or_direct"] = "rules"
+    """Queries of a process that resolves names for all others: as the rules say of that process, into the tunnel, or
+    into the tunnel while it is up."""
+    rules: tuple[Rule, ...] = ()
+    """In order; the first that is met decides, and where none is, the tunnels' own keys."""
 
 
 def settings_paths() -> tuple[Path, ...]:
@@ -91,11 +101,12 @@ def parse_settings(text: str, file: str) -> Settings:
     if root is None or root.value == "":
         return Settings()
     if not isinstance(root, yaml.MappingNode):
-        raise _text(root, file).error("found no settings, expected lines such as backend: auto")
+        raise text_of(root, file).error("found no settings, expected lines such as backend: auto")
     mistakes = list(_check_names(root, file))
+    rules = read_rules(child(root, "rules"), file, mistakes)
     settings = Settings()
     try:
-        settings = Settings.model_validate(data)
+        settings = Settings.model_validate({**data, "rules": rules})
     except ValidationError as error:
         mistakes += [_field_error(root, detail, file) for detail in error.errors(include_url=False)]
     if mistakes:
@@ -107,24 +118,18 @@ def parse_settings(text: str, file: str) -> Settings:
 
 def _check_names(root: yaml.MappingNode, file: str) -> Iterator[ConfigError]:
     """What the values alone do not show: a name given twice, a group's name or entry that could not be used."""
-    groups = _child(root, "app_groups")
-    for mapping in (root, groups):
-        lines: dict[str, int] = {}
-        for key, _ in mapping.value if isinstance(mapping, yaml.MappingNode) else ():
-            name = _text(key, file)
-            if name.text in lines:
-                message = f"found {shown(name.text)}, which line {lines[name.text]} has already"
-                yield name.error(message, "keep one of them")
-            lines[name.text] = name.line
+    groups = child(root, "app_groups")
+    yield from repeated(root, file)
+    yield from repeated(groups, file)
     if not isinstance(groups, yaml.MappingNode):
         return
     for key, entries in groups.value:
-        name = _text(key, file)
+        name = text_of(key, file)
         if not _GROUP_NAME.fullmatch(name.text):
             yield name.error(f"found {shown(name.text)} as a group's name, expected letters, digits, '_', '-' and '.'")
         for entry in entries.value if isinstance(entries, yaml.SequenceNode) else ():
             if isinstance(entry, yaml.ScalarNode):
-                yield from _check_entry(_text(entry, file))
+                yield from _check_entry(text_of(entry, file))
 
 
 def _check_entry(entry: Text) -> Iterator[ConfigError]:
@@ -142,38 +147,17 @@ def _field_error(root: yaml.MappingNode, detail: "ErrorDetails", file: str) -> C
     if detail["type"] == "extra_forbidden":
         key = next(key for key, _ in root.value if key.value == path[0])
         known = list(Settings.model_fields)
-        return _text(key, file).error(
+        return text_of(key, file).error(
             f"found {shown(key.value)}, expected one of {', '.join(known)}", nearest(key.value, known)
         )
     node: yaml.Node = root
     for step in path:
-        node = _child(node, step) or node
-    at = _text(node, file)._replace(key=str(path[0]))
+        node = child(node, step) or node
+    at = text_of(node, file)._replace(key=str(path[0]))
     if detail["type"] == "literal_error":
         expected = str(detail["ctx"]["expected"])
-        return at.error(f"found {_found(node)}, expected {expected}", nearest(at.text, re.findall(r"\w+", expected)))
-    return at.error(f"found {_found(node)}, expected {_EXPECTED.get(detail['type'], detail['msg'])}")
-
-
-def _found(node: yaml.Node) -> str:
-    if isinstance(node, yaml.ScalarNode):
-        return shown(node.value)
-    kind = "list" if isinstance(node, yaml.SequenceNode) else "mapping"
-    return f"a {kind}" if node.value else f"an empty {kind}"
-
-
-def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
-    if isinstance(node, yaml.MappingNode):
-        return next((value for key, value in node.value if key.value == step), None)
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-        child: yaml.Node = node.value[step]
-        return child
-    return None
-
-
-def _text(node: yaml.Node, file: str) -> Text:
-    mark = node.start_mark
-    return Text(str(node.value) if isinstance(node, yaml.ScalarNode) else "", file, mark.line + 1, mark.column + 1)
+        return at.error(f"found {found(node)}, expected {expected}", nearest(at.text, re.findall(r"\w+", expected)))
+    return at.error(f"found {found(node)}, expected {_EXPECTED.get(detail['type'], detail['msg'])}")
 
 
 def _yaml_error(error: yaml.MarkedYAMLError, file: str) -> ConfigError:

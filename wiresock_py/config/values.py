@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterator
 from ipaddress import IPv6Address, ip_address, ip_interface
 
-from wiresock_py.config.model import Address, Endpoint, InterfaceAddress
-from wiresock_py.config.text import Text, looks_like_key, shown
+from wiresock_py.config.model import Address, Endpoint, InterfaceAddress, PortRange
+from wiresock_py.config.text import Text, looks_like_key, nearest, shown
 from wiresock_py.crypto.keys import KEY_LENGTH, Key
 
 Reader = Callable[[Text], Iterator[tuple[Text, object]]]
@@ -71,6 +71,22 @@ def number(low: int, high: int, off: str = "") -> Reader:
         yield text, value
 
     return read
+
+
+def switch(text: Text) -> Iterator[tuple[Text, object]]:
+    """``true`` or ``false``, in any case."""
+    given = compact(text).lower()
+    if given not in ("true", "false"):
+        remedy = _SWITCH_WORDS.get(given) or nearest(given, ("true", "false"))
+        raise text.error(f"found {shown(text.text)}, expected true or false", remedy)
+    yield text, given == "true"
+
+
+_SWITCH_WORDS = {
+    word: f"write {meant}"
+    for meant, words in (("true", ("on", "yes", "1", "enabled")), ("false", ("off", "no", "0", "disabled")))
+    for word in words
+}
 
 
 def interface_addresses(text: Text) -> Iterator[tuple[Text, object]]:
@@ -161,6 +177,62 @@ def check_app(item: Text) -> None:
     pasted_key = _KEY_SHAPE.fullmatch(item.text) and looks_like_key(item.text)
     if pasted_key or item.text == "@" or not item.text.strip("/\\. "):
         raise item.error(f"found {shown(item.text)}, expected an app's name, a path, a folder or @group")
+
+
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_LONGEST_NAME = 253
+
+
+def domains(text: Text) -> Iterator[tuple[Text, object]]:
+    """Entries of a domain list: ``example.com``, ``*.example.com``; names in other scripts by IDNA."""
+    if not text.text:
+        raise text.error("found no domain, expected at least one", "remove the line to mean every name")
+    for item in text.split(_COMMA):
+        yield item, read_domain(item)
+
+
+def read_domain(item: Text) -> str:
+    """One domain in the form that names are compared in: small letters, ASCII, no dot at the end."""
+    if not item.text:
+        raise item.error("found two commas in a row or one at the end, expected a domain between")
+    reject_quotes(item)
+    wildcard, name = ("*.", item.text[2:]) if item.text.startswith("*.") else ("", item.text)
+    if "*" in name:
+        remedy = "write example.com for it and all below, *.example.com for what is below only"
+        raise item.error(f"found {shown(item.text)}: '*' stands for whole parts at the beginning only", remedy)
+    if "/" in name or ":" in name:
+        raise item.error(f"found {shown(item.text)}, expected a domain", "write the name alone: example.com")
+    if _address(name) is not None or _LIKE_IPV4.fullmatch(name):
+        raise item.error(f"found the address {shown(item.text)}, expected a domain", "addresses belong in AllowedIPs")
+    try:
+        ascii_name = name if name.isascii() else name.encode("idna").decode("ascii")
+    except UnicodeError:
+        ascii_name = ""
+    plain = ascii_name.lower().removesuffix(".")
+    if len(plain) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in plain.split(".")):
+        raise item.error(f"found {shown(item.text)}, expected a domain such as example.com or *.example.com")
+    return wildcard + plain
+
+
+_PORTS = re.compile(r"(?P<first>[0-9]{1,5})(-(?P<last>[0-9]{1,5}))?(/(?P<protocol>tcp|udp))?", re.IGNORECASE)
+
+
+def ports(text: Text) -> Iterator[tuple[Text, object]]:
+    """Entries of a port list: ``22``, ``8000-8100``, ``22/tcp``."""
+    if not text.text:
+        raise text.error("found no port, expected at least one", "remove the line to mean none")
+    for item in text.split(_COMMA):
+        yield item, read_ports(item)
+
+
+def read_ports(item: Text) -> PortRange:
+    """One entry of a port list."""
+    match = _PORTS.fullmatch(compact(item))
+    first, last = (int(match["first"]), int(match["last"] or match["first"])) if match else (0, 0)
+    if match is None or not 1 <= first <= last <= 65535:
+        expected = "a port from 1 to 65535, a range such as 8000-8100, with /tcp or /udp for one of the two"
+        raise item.error(f"found {shown(item.text)}, expected {expected}")
+    return PortRange(first, last, (match["protocol"] or "").lower())
 
 
 def is_path(entry: str) -> bool:

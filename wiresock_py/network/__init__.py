@@ -10,6 +10,7 @@ from wiresock_py.network.adapters import (
     default_adapters,
     has_route,
     local_addresses,
+    on_link_networks,
     source_address,
 )
 from wiresock_py.network.changes import Change
@@ -45,6 +46,7 @@ __all__ = [
     "host_network",
     "local_addresses",
     "lookup",
+    "on_link_networks",
     "resolvers",
     "source_address",
 ]

@@ -80,6 +80,17 @@ def local_addresses() -> tuple[LocalAddress, ...]:
     return tuple(found)
 
 
+def on_link_networks() -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """The networks this host's adapters are connected to; loopback, link-local and single addresses are none."""
+    found: dict[ipaddress.IPv4Network | ipaddress.IPv6Network, None] = {}
+    for own in local_addresses():
+        address = ipaddress.ip_address(own.address)
+        network = ipaddress.ip_network((own.address, own.prefix_length), strict=False)
+        if 0 < network.prefixlen < network.max_prefixlen and not address.is_loopback and not address.is_link_local:
+            found[network] = None
+    return tuple(found)
+
+
 def adapter_mtu(name: str) -> int:
     """The adapter's MTU in bytes, IP header included. Raises NetworkError for an adapter there is none of."""
     if sys.platform == "linux":

@@ -7,6 +7,8 @@ SYSTEM                    traffic that no process owns
 C:\Games\                 with a slash at its end: only what is below; on Windows case does not count
 steamapps/common          no root: these folders one after the other, anywhere in the path
 @browsers                 every entry of the group in settings.yaml
+
+An entry of a tree list means the program and all that it started, directly or not.
 """
 
 import os
@@ -16,11 +18,12 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from wiresock_py.config import Config, Peer
+from wiresock_py.config import Config, Peer, Place
 from wiresock_py.config.text import looks_like_key, nearest, shown
 from wiresock_py.config.values import is_path, is_rooted
 from wiresock_py.errors import ConfigError
 from wiresock_py.flow import App
+from wiresock_py.rules.conditions import Asker, Verdict
 from wiresock_py.rules.decision import Reason
 
 Resolver = Callable[[str], str]
@@ -86,60 +89,119 @@ class AppList:
         return None
 
 
-class AppVerdict(NamedTuple):
-    """What a peer's lists say about an app."""
+class AppSet:
+    """Entries of an app list and of a tree list, asked as one."""
 
-    tunnel: bool
-    reason: Reason
+    def __init__(self, entries: Iterable[Entry], trees: Iterable[Entry], resolve: Resolver) -> None:
+        self._apps = AppList(entries, resolve)
+        trees = tuple(trees)
+        self._trees = AppList(trees, resolve)
+        self.has_trees = bool(trees)
+
+    def match(self, app: App, ancestors: Iterable[App]) -> Reason | None:
+        """What to say of the first entry that means *app*, or an app whose descendant it is."""
+        entry = self._apps.match(app)
+        if entry or not self.has_trees:
+            return entry.reason if entry else None
+        for each in (app, *ancestors):
+            entry = self._trees.match(each)
+            if entry:
+                started = "" if each is app else f", which started {app.name}"
+                return entry.reason._replace(text=f"{entry.reason.text}{started}")
+        return None
 
 
 class AppLists:
-    """AllowedApps and DisallowedApps of one peer.
+    """AllowedApps and DisallowedApps of one peer, the tree lists with them.
 
-    Both empty: tunnel. Matches AllowedApps: tunnel. Matches DisallowedApps: direct. Neither: tunnel only if just
-    DisallowedApps is given.
+    All empty: tunnel. Matches the allowed ones: tunnel. Matches the disallowed ones: direct. Neither: tunnel only if
+    just disallowed ones are given.
     """
 
     def __init__(self, config: Config, peer: Peer, groups: Groups, resolve: Resolver) -> None:
         self._file = config.file
         self._peer = peer
-        self._allowed = AppList(_entries(config, peer, "AllowedApps", peer.allowed_apps, groups), resolve)
-        self._disallowed = AppList(_entries(config, peer, "DisallowedApps", peer.disallowed_apps, groups), resolve)
-        self.everyone = not peer.allowed_apps and not peer.disallowed_apps
+        self._allowed, self._disallowed = (
+            AppSet(
+                _entries(config, peer, f"{kind}Apps", apps, groups),
+                _entries(config, peer, f"{kind}AppTrees", trees, groups),
+                resolve,
+            )
+            for kind, apps, trees in (
+                ("Allowed", peer.allowed_apps, peer.allowed_app_trees),
+                ("Disallowed", peer.disallowed_apps, peer.disallowed_app_trees),
+            )
+        )
+        self._first_key = next((key for key, given in _given(peer) if given), "")
+        self.everyone = not self._first_key
         """Whether no app is told from another."""
+        self.has_trees = self._allowed.has_trees or self._disallowed.has_trees
         self._verdict = lru_cache(maxsize=4096)(self._find_verdict)
 
-    def verdict(self, app: App) -> AppVerdict:
-        """Whether the lists give *app* the tunnel. Depends on its path and service alone."""
-        return self._verdict(app.path, app.service)
+    def verdict(self, asker: Asker) -> Verdict:
+        """Whether the lists give the app the tunnel. Depends on its path and service and its ancestors' alone."""
+        ancestors = tuple(_identity(app) for app in asker.ancestors) if self.has_trees else ()
+        return self._verdict(_identity(asker.app), ancestors)
 
-    def _find_verdict(self, path: str, service: str) -> AppVerdict:
-        app = App(0, 0, path, service)
+    def _find_verdict(self, app: App, ancestors: tuple[App, ...]) -> Verdict:
         if self.everyone:
-            return AppVerdict(True, Reason("no app list: every app", self._file, self._peer.line))
-        entry = self._allowed.match(app)
-        if entry:
-            return AppVerdict(True, entry.reason)
-        entry = self._disallowed.match(app)
-        if entry:
-            return AppVerdict(False, entry.reason)
-        key = "AllowedApps" if self._peer.allowed_apps else "DisallowedApps"
-        reason = Reason(f"not in {key}", self._file, self._peer.place(key).line)
-        return AppVerdict(key == "DisallowedApps", reason)
+            return Verdict(True, Reason("no app list: every app", self._file, self._peer.line))
+        if reason := self._allowed.match(app, ancestors):
+            return Verdict(True, reason)
+        if reason := self._disallowed.match(app, ancestors):
+            return Verdict(False, reason)
+        reason = Reason(f"not in {self._first_key}", self._file, self._peer.place(self._first_key).line)
+        return Verdict(self._first_key.startswith("Dis"), reason)
+
+
+class AppCondition:
+    """The apps that a rule of settings.yaml names; none: every app."""
+
+    def __init__(self, apps: AppSet, missed: Reason, *, everyone: bool) -> None:
+        self._apps = apps
+        self._missed = missed
+        self.everyone = everyone
+        self.has_trees = apps.has_trees
+
+    def verdict(self, asker: Asker) -> Verdict:
+        """Whether the app is one of them."""
+        if self.everyone:
+            return Verdict(True, Reason("every app"))
+        reason = self._apps.match(asker.app, asker.ancestors)
+        return Verdict(reason is not None, reason or self._missed)
+
+
+def _given(peer: Peer) -> Iterable[tuple[str, bool]]:
+    yield "AllowedApps", bool(peer.allowed_apps)
+    yield "AllowedAppTrees", bool(peer.allowed_app_trees)
+    yield "DisallowedApps", bool(peer.disallowed_apps)
+    yield "DisallowedAppTrees", bool(peer.disallowed_app_trees)
+
+
+def _identity(app: App) -> App:
+    """What matching depends on."""
+    return App(0, 0, app.path, app.service)
 
 
 def _entries(config: Config, peer: Peer, key: str, texts: Iterable[str], groups: Groups) -> Iterable[Entry]:
+    yield from read_entries(key, " = ", texts, groups, config.file, lambda text: peer.place(key, text))
+
+
+def read_entries(
+    key: str, equals: str, texts: Iterable[str], groups: Groups, file: str, place_of: Callable[[str], Place]
+) -> Iterable[Entry]:
+    """The entries of the list *key*, groups opened. Raises ConfigError for a group that is not there."""
     for text in texts:
-        place = peer.place(key, text)
+        place = place_of(text)
         if not text.startswith("@"):
-            yield Entry(text, Reason(f"{key} = {_shown(text)}", config.file, place.line))
+            yield Entry(text, Reason(f"{key}{equals}{_shown(text)}", file, place.line))
             continue
         if text[1:] not in groups:
             message = f"{key}: found {shown(text)}, expected a group of app_groups in settings.yaml"
             remedy = nearest(text[1:], groups) or "add the group there, or name the apps here"
-            raise ConfigError(message, remedy, file=config.file, line=place.line, column=place.column)
+            raise ConfigError(message, remedy, file=file, line=place.line, column=place.column)
         for app in groups[text[1:]]:
-            yield Entry(app, Reason(f"{key} = {text}, which holds {_shown(app)}", config.file, place.line))
+            yield Entry(app, Reason(f"{key}{equals}{text}, which holds {_shown(app)}", file, place.line))
 
 
 def _shown(entry: str) -> str:

@@ -16,7 +16,9 @@ class Decision(NamedTuple):
     reason: str
     """In a few words, for a log line: ``AllowedApps = chrome (wg0.conf:12)``."""
     dns: bool = False
-    """With TUNNEL: a DNS query, whose destination becomes one of ``Config.dns_servers`` of its IP version."""
+    """With TUNNEL: a DNS query, whose destination becomes one of the tunnel's DNS servers."""
+    or_direct: bool = False
+    """With *dns*: direct while the tunnel has no session."""
 
 
 class Reason(NamedTuple):

@@ -18,6 +18,14 @@ NEVER_TUNNELLED: tuple[Network, ...] = (
 )
 """Destinations that mean this host or this link; a tunnel has nothing to do with them."""
 
+LOCAL_NETWORKS: tuple[Network, ...] = (
+    IPv4Network("10.0.0.0/8"),  # private (RFC 1918), as the next two
+    IPv4Network("172.16.0.0/12"),
+    IPv4Network("192.168.0.0/16"),
+    IPv6Network("fc00::/7"),  # unique local (RFC 4193)
+)
+"""Networks that are nobody's on the internet. Link-local ones are never tunnelled anyway."""
+
 _NOT_GLOBAL_IPV4 = (
     IPv4Network("0.0.0.0/8"),
     IPv4Network("10.0.0.0/8"),  # private (RFC 1918), as the next two marked so
@@ -53,7 +61,16 @@ REACHES_INTERNET: dict[int, tuple[Network, ...]] = {
 
 def covers_internet(networks: Iterable[Network], version: int) -> bool:
     """Whether *networks* together hold every global unicast address of IP *version*, in however many pieces."""
-    ours = [network for network in networks if network.version == version]
-    merged = list(collapse_addresses(ours))  # type: ignore[type-var]  # one version only
-    # Merged prefixes are as large as can be, so what is covered lies within one of them.
+    merged = _merged(networks, version)
     return all(any(part.subnet_of(whole) for whole in merged) for part in GLOBAL_UNICAST[version])  # type: ignore[arg-type]
+
+
+def covers(networks: Iterable[Network], part: Network) -> bool:
+    """Whether *networks* together hold every address of *part*, in however many pieces."""
+    return any(part.subnet_of(whole) for whole in _merged(networks, part.version))  # type: ignore[arg-type]
+
+
+def _merged(networks: Iterable[Network], version: int) -> list[Network]:
+    """Those of IP *version*, as large as can be: what they cover lies within one of them."""
+    ours = [network for network in networks if network.version == version]
+    return list(collapse_addresses(ours))  # type: ignore[type-var]  # one version only

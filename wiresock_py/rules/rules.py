@@ -1,28 +1,35 @@
-"""The rule decision over all tunnels of a run.
+"""The rule decision over all tunnels of a run: one ordered list, of which the first that is met decides.
 
-For each config, in the order given: the destination chooses the peer (longest prefix of AllowedIPs, minus its
-DisallowedIPs), then that peer's app lists say whether the app is meant. The first config that says yes decides; if
-none does, the flow is direct.
+First the rules of settings.yaml, in their order. Then each config, in the order given: the destination chooses the peer
+(longest prefix of AllowedIPs, minus its DisallowedIPs), then that peer's lists say whether app and name are meant. The
+first that says yes decides; if none does, the flow is direct.
 """
 
 import os.path
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from wiresock_py.config import Config, Settings
+from wiresock_py.config import Config, Notice, Settings
 from wiresock_py.filters.base import CapturePlan
 from wiresock_py.flow import App, Route
-from wiresock_py.rules.apps import Resolver
+from wiresock_py.rules.apps import AppCondition, AppSet, Entry, Resolver
+from wiresock_py.rules.conditions import Asker
 from wiresock_py.rules.decision import Decision, Explanation, Reason
 from wiresock_py.rules.destinations import Destination, Finding, TunnelDestinations
+from wiresock_py.rules.domains import DomainSet
 from wiresock_py.rules.ranges import Network
+from wiresock_py.rules.stated import StatedRule, notices
+
+SHARED_RESOLVERS = ("systemd-resolved", "dnsmasq", "unbound", "nscd", "Dnscache")
+"""Programs and services that resolve names for all others of a host."""
 
 
 class Rules:
     """The rules of all tunnels of one run; may be asked from any thread.
 
-    Raises ConfigError for an app group that *settings* does not have. *resolve* follows the symbolic links of the
-    paths in the app lists, once, here.
+    Raises ConfigError for an app group that *settings* does not have, and for a rule that its tunnel cannot follow.
+    *resolve* follows the symbolic links of the paths in the app lists, once, here. *on_link* are the networks this host
+    is connected to, which BypassLan leaves out.
     """
 
     def __init__(
@@ -31,47 +38,110 @@ class Rules:
         settings: Settings | None = None,
         *,
         resolve: Resolver = os.path.realpath,
+        on_link: Iterable[Network] = (),
     ) -> None:
         settings = settings or Settings()
         self.configs = tuple(configs)
         """The tunnels that ``Decision.tunnel`` counts."""
+        on_link = tuple(on_link)
+        groups = settings.app_groups
         self._tunnels = [
-            TunnelDestinations(index, config, settings.app_groups, resolve, rewrite_dns=settings.dns == "tunnel")
+            TunnelDestinations(index, config, groups, resolve, rewrite_dns=settings.dns == "tunnel", on_link=on_link)
             for index, config in enumerate(self.configs)
         ]
+        self._stated = [StatedRule(rule, self.configs, self._tunnels, groups, resolve) for rule in settings.rules]
+        self._parts: tuple[StatedRule | TunnelDestinations, ...] = (*self._stated, *self._tunnels)
+        self._resolver_policy = settings.shared_resolver
+        shared = AppSet(
+            (Entry(name, Reason(f"{name} resolves names for all apps")) for name in SHARED_RESOLVERS), (), resolve
+        )
+        self._shared_resolver = AppCondition(shared, Reason("not a shared resolver"), everyone=False)
+        self._domains: tuple[DomainSet, ...] = (
+            *(rule.domains for rule in self._stated if rule.runs),
+            *(
+                each
+                for tunnel in self._tunnels
+                for lists in tunnel.domains
+                for each in (lists.allowed, lists.disallowed)
+            ),
+        )
+        self.uses_domains = any(self._domains)
+        """Whether a decision may depend on the names that led to an address."""
+        self.uses_ancestors = any(rule.apps.has_trees for rule in self._stated) or any(
+            lists.has_trees for tunnel in self._tunnels for lists in tunnel.apps
+        )
+        """Whether a decision may depend on the processes that an app came from."""
+        self.notices: tuple[Notice, ...] = tuple(notices(self._stated))
+        """What the user should hear about the rules of settings.yaml although they are valid."""
         self._findings = lru_cache(maxsize=4096)(self._find)
 
-    def decide(self, app: App, destination: bytes, protocol: int, port: int) -> Decision:
-        """Where a flow of *app* to *destination* (packed) and remote *port* goes."""
+    def mentions(self, name: str) -> bool:
+        """Whether a rule is about the domain *name* (small letters)."""
+        return any(domains.match(name) is not None for domains in self._domains)
+
+    def decide(
+        self,
+        app: App,
+        destination: bytes,
+        protocol: int,
+        port: int,
+        *,
+        ancestors: tuple[App, ...] = (),
+        names: tuple[str, ...] = (),
+    ) -> Decision:
+        """Where a flow of *app* to *destination* (packed) and remote *port* goes.
+
+        *ancestors* are the processes the app's one came from; *names* led to the address, or are asked for by a query.
+        """
+        asker = Asker(app, ancestors, protocol, port, names)
         refused = Reason("there is no tunnel")
         for finding in self._findings(Destination.of_flow(destination, protocol, port)):
-            if finding.lists is None:
+            if finding.conditions is None:
                 refused = finding.reason
                 continue
-            verdict = finding.lists.verdict(app)
-            if verdict.tunnel:
-                told = finding.reason if finding.route is Route.BLOCK or finding.lists.everyone else verdict.reason
-                return Decision(finding.route, finding.tunnel, finding.peer, str(told), finding.dns)
-            refused = verdict.reason
+            told: Reason | None = None
+            for condition in finding.conditions:
+                verdict = condition.verdict(asker)
+                if not verdict.holds:
+                    refused = verdict.reason if not finding.stated else refused
+                    break
+                if not condition.everyone:
+                    told = told or verdict.reason
+            else:
+                if finding.route is Route.BLOCK or finding.stated or told is None:
+                    told = finding.reason
+                return Decision(finding.route, finding.tunnel, finding.peer, str(told), finding.dns, finding.or_direct)
         return Decision(Route.DIRECT, -1, -1, str(refused))
 
-    def explain(self, app: App, destination: bytes, protocol: int, port: int) -> Explanation:
+    def explain(
+        self,
+        app: App,
+        destination: bytes,
+        protocol: int,
+        port: int,
+        *,
+        ancestors: tuple[App, ...] = (),
+        names: tuple[str, ...] = (),
+    ) -> Explanation:
         """The decision with every step that led to it."""
+        asker = Asker(app, ancestors, protocol, port, names)
         reasons: list[Reason] = []
         for finding in self._findings(Destination.of_flow(destination, protocol, port)):
             reasons.append(finding.reason)
-            if finding.lists is not None:
-                verdict = finding.lists.verdict(app)
-                reasons.append(verdict.reason)
-                if verdict.tunnel:
-                    break
-        return Explanation(self.decide(app, destination, protocol, port), tuple(reasons))
+            if finding.conditions is None:
+                continue
+            steps = list(_steps(finding, asker))
+            reasons += [reason for holds, reason in steps if reason is not None]
+            if all(holds for holds, _ in steps):
+                break
+        decision = self.decide(app, destination, protocol, port, ancestors=ancestors, names=names)
+        return Explanation(decision, tuple(reasons))
 
     def needs_owner(self, destination: bytes, protocol: int, port: int) -> bool:
         """False when every app gets the same decision for that destination."""
         for finding in self._findings(Destination.of_flow(destination, protocol, port)):
-            if finding.lists is not None:
-                return not finding.lists.everyone
+            if finding.conditions and not finding.conditions[0].everyone:
+                return True
         return False
 
     def leads_to(self, tunnel: int, peer: int, address: bytes) -> bool:
@@ -95,7 +165,7 @@ class Rules:
         capture: list[Network] = []
         leave: list[Network] = []
         around: list[tuple[Network, bool]] = []
-        mentioned = {network for tunnel in self._tunnels for network in tunnel.prefixes()}
+        mentioned = {network for part in self._parts for network in part.prefixes()}
         for network in sorted(mentioned, key=lambda net: (net.version, int(net.network_address), net.prefixlen)):
             while around and not _within(network, around[-1][0]):
                 around.pop()
@@ -103,10 +173,45 @@ class Rules:
             if taken != (around[-1][1] if around else False):
                 (capture if taken else leave).append(network)
             around.append((network, taken))
-        return CapturePlan(tuple(capture), tuple(leave), dns=any(tunnel.rewrites_dns for tunnel in self._tunnels))
+        dns = self.uses_domains or any(tunnel.rewrites_dns for tunnel in self._tunnels)
+        return CapturePlan(tuple(capture), tuple(leave), dns=dns)
 
     def _find(self, to: Destination) -> tuple[Finding, ...]:
-        return tuple(finding for tunnel in self._tunnels for finding in tunnel.findings(to))
+        """All that may be met for *to*, up to the first that is whoever asks."""
+        found: list[Finding] = []
+        for finding in self._findings_in_order(to):
+            found.append(finding)
+            if finding.everyone:
+                break
+        return tuple(found)
+
+    def _findings_in_order(self, to: Destination) -> Iterator[Finding]:
+        if to.dns and self._resolver_policy != "rules":
+            yield from self._shared_resolver_findings(to)
+        for part in self._parts:
+            yield from part.findings(to)
+
+    def _shared_resolver_findings(self, to: Destination) -> Iterator[Finding]:
+        policy = self._resolver_policy
+        for tunnel in self._tunnels:
+            if tunnel.rewrites_dns:
+                query = tunnel.query(to)
+                yield query._replace(
+                    reason=Reason(f"shared_resolver: {policy}, and {query.reason}"),
+                    conditions=(self._shared_resolver,),
+                    or_direct=policy == "tunnel_or_direct",
+                )
+                return
+
+
+def _steps(finding: Finding, asker: Asker) -> Iterator[tuple[bool, Reason | None]]:
+    """Each condition's answer with what to say of it, up to the first that does not hold."""
+    for position, condition in enumerate(finding.conditions or ()):
+        verdict = condition.verdict(asker)
+        told = not condition.everyone or (position == 0 and not finding.stated)
+        yield verdict.holds, verdict.reason if told else None
+        if not verdict.holds:
+            return
 
 
 def _within(network: Network, outer: Network) -> bool:

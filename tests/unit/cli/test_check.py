@@ -61,6 +61,11 @@ def test_the_json_is_the_effective_configuration_without_secrets(files: list[str
             "disallowed_ips": ["192.168.1.0/24"],
             "allowed_apps": ["@web"],
             "disallowed_apps": [],
+            "allowed_app_trees": [],
+            "disallowed_app_trees": [],
+            "allowed_domains": [],
+            "disallowed_domains": [],
+            "allow_inbound": [],
         }
     ]
     assert [warning["line"] for warning in tunnel["warnings"]] == [5]
@@ -83,3 +88,25 @@ def test_several_files_make_one_plan(tmp_path: Path) -> None:
         (tmp_path / f"{name}.conf").write_text(conf(f"AllowedIPs = {prefix}"))
     result = CliRunner().invoke(main, ["check", "--json", str(tmp_path / "a.conf"), str(tmp_path / "b.conf")])
     assert json.loads(result.stdout)["plan"]["capture"] == ["10.0.0.0/8", "11.0.0.0/8"]
+
+
+def test_every_kind_of_list_is_summed_up(tmp_path: Path) -> None:
+    file, settings = tmp_path / "wg0.conf", tmp_path / "settings.yaml"
+    lines = "AllowedAppTrees = steam\nAllowedDomains = a.test\nAllowInbound = 22/tcp, 8000-8100"
+    file.write_text(conf(f"AllowedIPs = 0.0.0.0/0\n{lines}", interface="Address = 10.0.0.2\nBypassLan = true"))
+    settings.write_text("rules: [{apps: ssh, action: direct}, {action: tunnel other}]")
+    result = CliRunner().invoke(main, ["check", str(file), "--settings", str(settings)])
+    assert result.stdout.splitlines()[3:] == [
+        "    for steam and what it starts",
+        "    to a.test",
+        "    which may open 22/tcp, 8000-8100 here",
+        "  private networks, and those this machine is connected to, stay outside",
+        "  IPv6: the tunnel has no address, so these apps' IPv6 internet traffic is blocked",
+        "rules of settings.yaml, before these:",
+        "  {apps: ssh, action: direct}",
+        "  {action: tunnel other}",
+    ]
+    assert "settings.yaml:1: there is no tunnel other in this run, so this rule is passed over" in result.stderr
+    given = json.loads(CliRunner().invoke(main, ["check", "--json", str(file), "--settings", str(settings)]).stdout)
+    assert given["settings"]["rules"] == ["{apps: ssh, action: direct}", "{action: tunnel other}"]
+    assert given["tunnels"][0]["peers"][0]["allow_inbound"] == ["22/tcp", "8000-8100"]

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.support.configs import conf
 from wiresock_py.cli import main
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "chrome.conf")
@@ -67,3 +68,24 @@ def test_something_that_is_no_address_is_wrong_usage(to: str) -> None:
     result = explain("chrome", to)
     assert result.exit_code == 2
     assert "--to" in result.stderr
+
+
+def test_names_and_ancestors_can_be_given(tmp_path: Path) -> None:
+    file = tmp_path / "wg0.conf"
+    file.write_text(conf("AllowedIPs = 0.0.0.0/0\nAllowedAppTrees = steam\nAllowedDomains = a.test"))
+    given = ["explain", str(file), "--app", "game", "--to", "1.2.3.4"]
+    named = CliRunner().invoke(main, [*given, "--child-of", "steam", "--name", "WWW.a.test."]).stdout
+    assert named.startswith("tunnel wg0")
+    assert CliRunner().invoke(main, [*given, "--name", "www.a.test"]).stdout.startswith("direct")
+    unseen = CliRunner().invoke(main, [*given, "--child-of", "steam"]).stdout
+    assert "its name is not known, so not in AllowedDomains" in unseen
+    assert "not by DNS over HTTPS" in unseen
+    assert "DNS over HTTPS" not in named
+
+
+def test_a_rule_of_the_settings_is_told_with_its_line(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("rules:\n- {apps: curl, ports: 25, action: block}\n")
+    result = explain("curl", "1.2.3.4:25", "--settings", str(settings))
+    assert result.stdout.splitlines()[:2] == ["blocked", f"  {{apps: curl, ports: 25, action: block}} ({settings}:2)"]
+    assert explain("curl", "1.2.3.4:26", "--settings", str(settings)).stdout.startswith("direct")

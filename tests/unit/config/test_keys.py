@@ -5,13 +5,15 @@ import pytest
 from tests.support.configs import conf
 from wiresock_py import errors
 from wiresock_py.config import Settings, parse
-from wiresock_py.config.keys import EXTENSIONS, FOREIGN, KEYS
+from wiresock_py.config.keys import FOREIGN, KEYS
 from wiresock_py.config.text import Text, looks_like_key
 
 # wg(8), wg-quick(8) and the extensions: what the documentation lists.
 DOCUMENTED = {
-    "Interface": "PrivateKey Address DNS MTU ListenPort Table FwMark SaveConfig PreUp PostUp PreDown PostDown",
-    "Peer": "PublicKey PresharedKey Endpoint PersistentKeepalive AllowedIPs DisallowedIPs AllowedApps DisallowedApps",
+    "Interface": "PrivateKey Address DNS MTU ListenPort Table FwMark SaveConfig PreUp PostUp PreDown PostDown "
+    "BypassLan",
+    "Peer": "PublicKey PresharedKey Endpoint PersistentKeepalive AllowedIPs DisallowedIPs AllowedApps DisallowedApps "
+    "AllowedAppTrees DisallowedAppTrees AllowedDomains DisallowedDomains AllowInbound",
 }
 
 
@@ -22,7 +24,12 @@ def test_every_key_of_wg_and_wg_quick_and_the_extensions_is_known() -> None:
 
 def test_keys_of_other_programs_are_not_ours() -> None:
     assert not FOREIGN.keys() & KEYS.keys()
-    assert all(name.lower() in KEYS for name in EXTENSIONS)
+
+
+def test_wiresocks_name_of_the_lan_switch_is_read_as_ours() -> None:
+    config = parse(conf(interface="Address = 10.0.0.2\n#@ws:BypassLanTraffic = True"), "f")
+    assert config.interface.bypass_lan
+    assert not parse(conf(), "f").interface.bypass_lan
 
 
 def test_no_name_of_a_key_is_taken_for_a_secret() -> None:

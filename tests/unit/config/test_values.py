@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.configs import PUBLIC_KEY
-from wiresock_py.config import Endpoint, values
+from wiresock_py.config import Endpoint, PortRange, values
 from wiresock_py.config.text import Text
 from wiresock_py.crypto.keys import PublicKey
 from wiresock_py.errors import ConfigError
@@ -194,3 +194,59 @@ def test_rooted_paths_of_both_systems_are_known(path: str) -> None:
 def test_other_paths_have_no_root(path: str) -> None:
     assert values.is_path(path)
     assert not values.is_rooted(path)
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("True", True), ("FALSE", False)])
+def test_a_switch_is_true_or_false_in_any_case(text: str, value: bool) -> None:
+    assert read(values.switch, text) == [value]
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"), [("on", "write true"), ("0", "write false"), ("treu", "did you mean true?")]
+)
+def test_other_words_for_a_switch_are_errors_that_name_the_right_one(text: str, remedy: str) -> None:
+    assert fails(values.switch, text).remedy == remedy
+
+
+def test_domains_are_small_ascii_names_with_or_without_a_wildcard() -> None:
+    given = "Example.COM, *.example.com, büro.example., _sip.a-b.test, localhost"
+    expected = ["example.com", "*.example.com", "xn--bro-hoa.example", "_sip.a-b.test", "localhost"]
+    assert read(values.domains, given) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "expected"),
+    [
+        ("", 1, "found no domain"),
+        ("a.test,,b.test", 8, "two commas in a row"),
+        ("a.test, *", 9, "stands for whole parts"),
+        ("a.*.test", 1, "stands for whole parts"),
+        ("https://a.test", 1, "expected a domain"),
+        ("a.test:80", 1, "expected a domain"),
+        ("10.0.0.1", 1, "found the address"),
+        ("2001:db8::1", 1, "expected a domain"),
+        ("a..test", 1, "expected a domain such as"),
+        ("-a.test", 1, "expected a domain such as"),
+        ("a b.test", 1, "expected a domain such as"),
+        ("a" * 64 + ".test", 1, "expected a domain such as"),
+        (".".join(["a" * 60] * 5), 1, "expected a domain such as"),
+        ("*.", 1, "expected a domain such as"),
+        ("\u2028.test", 2, "expected a domain such as"),
+        ('"a.test"', 1, "quotation mark"),
+    ],
+)
+def test_what_is_no_domain_is_an_error_at_its_place(text: str, column: int, expected: str) -> None:
+    error = fails(values.domains, text)
+    assert expected in str(error)
+    assert error.column == column
+
+
+def test_ports_are_single_ones_and_ranges_of_tcp_udp_or_both() -> None:
+    expected = [PortRange(22, 22, "tcp"), PortRange(8000, 8100), PortRange(53, 53, "udp")]
+    assert read(values.ports, "22/tcp, 8000 - 8100, 53/UDP") == expected
+    assert [str(each) for each in expected] == ["22/tcp", "8000-8100", "53/udp"]
+
+
+@pytest.mark.parametrize("text", ["", "0", "65536", "9-8", "22/icmp", "ssh", "22,", "1-2-3", "٢٢"])
+def test_what_is_no_port_is_an_error(text: str) -> None:
+    assert "expected" in str(fails(values.ports, text))

@@ -1,5 +1,6 @@
 import socket
 import sys
+from ipaddress import ip_address
 
 import psutil
 import pytest
@@ -7,11 +8,13 @@ import pytest
 from wiresock_py.errors import NetworkError
 from wiresock_py.network import adapters
 from wiresock_py.network.adapters import (
+    LocalAddress,
     adapter_mtu,
     adapter_mtu_by_index,
     default_adapters,
     has_route,
     local_addresses,
+    on_link_networks,
     packed,
     set_mark,
     source_address,
@@ -106,3 +109,15 @@ def test_a_process_without_the_right_to_mark_is_told_what_to_do() -> None:
     with Refusing(socket.AF_INET, socket.SOCK_DGRAM) as sock, pytest.raises(NetworkError) as caught:
         set_mark(sock, 1)
     assert "CAP_NET_ADMIN" in caught.value.remedy
+
+
+def test_on_link_networks_are_the_adapters_own_without_loopback_and_single_addresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = [
+        ("127.0.0.1", 8), ("192.168.1.7", 24), ("192.168.1.8", 24), ("10.66.66.2", 32),
+        ("fe80::1", 64), ("2001:db8:1::7", 64), ("::1", 128), ("192.0.2.1", 0),
+    ]  # fmt: skip
+    addresses = tuple(LocalAddress(ip_address(address).packed, length, "eth0") for address, length in own)
+    monkeypatch.setattr(adapters, "local_addresses", lambda: addresses)
+    assert [str(network) for network in on_link_networks()] == ["192.168.1.0/24", "2001:db8:1::/64"]

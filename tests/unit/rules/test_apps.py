@@ -5,12 +5,17 @@ import pytest
 from tests.support.configs import config
 from wiresock_py.errors import ConfigError
 from wiresock_py.flow import SYSTEM, App
-from wiresock_py.rules.apps import AppList, AppLists, Entry
+from wiresock_py.rules.apps import AppCondition, AppList, AppLists, AppSet, Entry
+from wiresock_py.rules.conditions import Asker
 from wiresock_py.rules.decision import Reason
 
 
 def app(path: str, service: str = "") -> App:
     return App(1, 1.0, path, service)
+
+
+def asker(path: str, *ancestors: str) -> Asker:
+    return Asker(app(path), tuple(app(ancestor) for ancestor in ancestors))
 
 
 def same(path: str) -> str:
@@ -126,19 +131,19 @@ def test_the_decision_table(allowed: str, disallowed: str, name: str, tunnel: bo
     lines = [f"AllowedApps = {allowed}"] * bool(allowed) + [f"DisallowedApps = {disallowed}"] * bool(disallowed)
     given = config("\n".join(lines))
     lists = AppLists(given, given.peers[0], {}, same)
-    verdict = lists.verdict(app(f"/usr/bin/{name}"))
-    assert (verdict.tunnel, str(verdict.reason)) == (tunnel, reason)
+    verdict = lists.verdict(asker(f"/usr/bin/{name}"))
+    assert (verdict.holds, str(verdict.reason)) == (tunnel, reason)
     assert lists.everyone == (not lines)
 
 
 def test_a_group_stands_for_its_entries() -> None:
     given = config("AllowedApps = ssh, @web")
     lists = AppLists(given, given.peers[0], {"web": ("chrome", "/opt/firefox/")}, same)
-    assert lists.verdict(app("/opt/firefox/firefox-bin")).tunnel
-    assert lists.verdict(app("/usr/bin/ssh")).tunnel
-    verdict = lists.verdict(app("/usr/bin/chrome"))
+    assert lists.verdict(asker("/opt/firefox/firefox-bin")).holds
+    assert lists.verdict(asker("/usr/bin/ssh")).holds
+    verdict = lists.verdict(asker("/usr/bin/chrome"))
     assert str(verdict.reason) == "AllowedApps = @web, which holds chrome (wg0.conf:6)"
-    assert not lists.verdict(app("/usr/bin/web")).tunnel
+    assert not lists.verdict(asker("/usr/bin/web")).holds
 
 
 def test_an_unknown_group_is_an_error_at_its_place_with_the_nearest() -> None:
@@ -152,6 +157,39 @@ def test_an_unknown_group_is_an_error_at_its_place_with_the_nearest() -> None:
 def test_an_entry_that_may_be_a_key_is_not_told() -> None:
     entry = "/x/Xq3Zr8LmW0aPv5TyNb7KdE2s"
     given = config(f"AllowedApps = {entry}")
-    verdict = AppLists(given, given.peers[0], {}, same).verdict(app(entry))
-    assert verdict.tunnel
+    verdict = AppLists(given, given.peers[0], {}, same).verdict(asker(entry))
+    assert verdict.holds
     assert "Xq3Zr8" not in str(verdict.reason)
+
+
+def test_a_tree_entry_means_the_program_and_all_that_it_started() -> None:
+    given = config("AllowedAppTrees = steam\nDisallowedApps = helper")
+    lists = AppLists(given, given.peers[0], {}, same)
+    assert lists.has_trees
+    assert lists.verdict(asker("/usr/bin/steam")).holds
+    started = lists.verdict(asker("/games/x/game", "/usr/bin/bash", "/usr/bin/steam", "/sbin/init"))
+    assert (started.holds, str(started.reason)) == (True, "AllowedAppTrees = steam, which started game (wg0.conf:6)")
+    for path, ancestors in (("/games/x/game", ("/usr/bin/bash",)), ("/usr/bin/steamcmd", ()), ("/opt/helper", ())):
+        assert not lists.verdict(asker(path, *ancestors)).holds
+    assert str(lists.verdict(asker("/x/y")).reason) == "not in AllowedAppTrees (wg0.conf:6)"
+
+
+def test_an_entry_of_a_plain_list_does_not_mean_what_it_started() -> None:
+    given = config("DisallowedApps = steam")
+    lists = AppLists(given, given.peers[0], {}, same)
+    assert not lists.has_trees
+    assert lists.verdict(asker("/games/x/game", "/usr/bin/steam")).holds
+
+
+def test_a_disallowed_tree_is_direct_but_for_what_is_allowed() -> None:
+    given = config("DisallowedAppTrees = bash\nAllowedApps = curl")
+    lists = AppLists(given, given.peers[0], {}, same)
+    assert lists.verdict(asker("/usr/bin/curl", "/bin/bash")).holds
+    assert str(lists.verdict(asker("/usr/bin/wget", "/bin/bash")).reason).startswith("DisallowedAppTrees = bash")
+
+
+def test_a_rules_apps_are_met_or_missed() -> None:
+    apps = AppSet([Entry("a", Reason("apps: a"))], [], same)
+    condition = AppCondition(apps, Reason("not in apps"), everyone=False)
+    assert condition.verdict(asker("/x/a")) == (True, Reason("apps: a"))
+    assert condition.verdict(asker("/x/b")) == (False, Reason("not in apps"))

@@ -26,19 +26,19 @@ def routes(of: TunnelDestinations, to: str, port: int = 443) -> list[tuple[Route
 @pytest.mark.parametrize(
     ("protocol", "port", "dns"),
     [
-        (socket.IPPROTO_UDP, 53, True),
-        (socket.IPPROTO_TCP, 53, True),
-        (socket.IPPROTO_ICMP, 53, False),
-        (socket.IPPROTO_UDP, 5353, False),
+        (socket.IPPROTO_UDP, 53, socket.IPPROTO_UDP),
+        (socket.IPPROTO_TCP, 53, socket.IPPROTO_TCP),
+        (socket.IPPROTO_ICMP, 53, 0),
+        (socket.IPPROTO_UDP, 5353, 0),
     ],
 )
-def test_dns_is_port_53_of_tcp_and_udp(protocol: int, port: int, dns: bool) -> None:
-    assert Destination.of_flow(bytes(4), protocol, port).dns is dns
+def test_dns_is_port_53_of_tcp_and_udp(protocol: int, port: int, dns: int) -> None:
+    assert Destination.of_flow(bytes(4), protocol, port).dns == dns
 
 
 def test_a_destination_is_a_prefix_or_an_address() -> None:
-    assert Destination.of_flow(ip_address("::1").packed, socket.IPPROTO_TCP, 1) == (6, 1, 128, False)
-    assert Destination.of_prefix(ip_network("10.0.0.0/8")) == (4, 10 << 24, 8, False)
+    assert Destination.of_flow(ip_address("::1").packed, socket.IPPROTO_TCP, 1) == (6, 1, 128, 0)
+    assert Destination.of_prefix(ip_network("10.0.0.0/8")) == (4, 10 << 24, 8, 0)
 
 
 def test_the_longest_prefix_chooses_the_peer_and_there_is_no_falling_through() -> None:
@@ -127,24 +127,27 @@ def test_the_lists_of_every_peer_say_whose_dns_is_the_tunnels() -> None:
         "8.8.8.8",
         53,
     )
-    assert len({finding.lists for finding in asked}) == 2
+    assert len({finding.conditions for finding in asked}) == 2
     open_to_all = findings(
         tunnel("AllowedIPs = 10.1.0.0/16\nAllowedApps = a", "AllowedIPs = 10.2.0.0/16", interface=dns), "8.8.8.8", 53
     )
-    assert [finding.lists.everyone for finding in open_to_all if finding.lists] == [True]
+    assert [finding.everyone for finding in open_to_all] == [True]
 
 
 def test_a_peer_that_nothing_is_routed_to_has_no_say_in_dns() -> None:
     dns = f"{BOTH}\nDNS = 10.1.0.53"
     (finding,) = findings(tunnel("AllowedIPs = 10.1.0.0/16\nAllowedApps = a", "", interface=dns), "8.8.8.8", 53)
-    assert finding.lists is not None
-    assert not finding.lists.everyone
+    assert finding.conditions is not None
+    assert not finding.everyone
 
 
-def test_a_query_to_a_resolver_of_a_family_without_a_server_is_blocked() -> None:
+def test_a_query_of_a_version_without_a_server_is_carried_to_the_other_over_udp_and_blocked_over_tcp() -> None:
     v4_dns = tunnel("AllowedIPs = 0.0.0.0/0, ::/0", interface=f"{BOTH}\nDNS = 1.1.1.1")
     (finding,) = findings(v4_dns, "2606:4700::1111", 53)
     assert (finding.route, finding.dns) == (BLOCK, False)
+    address = ip_address("2606:4700::1111").packed
+    (finding,) = v4_dns.findings(Destination.of_flow(address, socket.IPPROTO_UDP, 53))
+    assert (finding.route, finding.dns, finding.peer) == (TUNNEL, True, 0)
 
 
 @pytest.mark.parametrize("dns", ["", "DNS = 9.9.9.9", "DNS = office.example"])
@@ -158,3 +161,32 @@ def test_without_a_server_that_can_be_reached_dns_goes_by_destination(dns: str) 
 def test_dns_goes_by_destination_where_the_settings_say_so() -> None:
     given = tunnel("AllowedIPs = 10.0.0.0/8", interface=f"{BOTH}\nDNS = 10.0.0.53", rewrite_dns=False)
     assert routes(given, "9.9.9.9", 53) == [(DIRECT, -1)]
+
+
+def bypass(*peers: str, on_link: tuple[str, ...] = ()) -> TunnelDestinations:
+    given = config(*peers, interface=f"{BOTH}\nDNS = 10.0.0.53\nBypassLan = true")
+    return TunnelDestinations(
+        0, given, {}, lambda path: path, rewrite_dns=True, on_link=[ip_network(text) for text in on_link]
+    )
+
+
+@pytest.mark.parametrize("to", ["192.168.7.1", "10.1.2.3", "172.31.0.1", "fd00::1", "203.0.113.9"])
+def test_bypass_lan_leaves_out_private_and_on_link_networks(to: str) -> None:
+    assert routes(tunnel("AllowedIPs = 0.0.0.0/0, ::/0"), to) == [(TUNNEL, 0)]
+    (finding,) = findings(bypass("AllowedIPs = 0.0.0.0/0, ::/0", on_link=("203.0.113.0/24",)), to)
+    assert (finding.route, finding.conditions) == (DIRECT, None)
+    assert finding.reason.text.startswith("BypassLan leaves out")
+    assert finding.reason.line == 5
+
+
+def test_bypass_lan_leaves_the_internet_and_dns_in() -> None:
+    given = bypass("AllowedIPs = 0.0.0.0/0, ::/0", on_link=("203.0.113.0/24",))
+    assert routes(given, "203.0.114.1") == routes(given, "2001:db8::1") == [(TUNNEL, 0)]
+    assert routes(given, "192.168.1.1", 53) == [(TUNNEL, 0)]
+
+
+def test_a_longer_prefix_of_allowed_ips_beats_bypass_lan() -> None:
+    given = bypass("AllowedIPs = 0.0.0.0/0, 10.20.0.0/16, 192.168.0.0/16", on_link=("192.168.1.0/24", "10.20.5.0/24"))
+    assert routes(given, "10.20.1.1") == [(TUNNEL, 0)]
+    for local in ("10.20.5.1", "10.21.0.1", "192.168.1.1", "192.168.2.1"):
+        assert findings(given, local)[0].route is DIRECT

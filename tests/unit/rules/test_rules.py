@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.configs import config
 from wiresock_py.config import Config, Settings, load, load_settings
+from wiresock_py.config.settings import parse_settings
 from wiresock_py.errors import ConfigError
 from wiresock_py.flow import SYSTEM, App, Route
 from wiresock_py.rules import Decision, Rules
@@ -22,8 +23,12 @@ def rules(*configs: Config, settings: Settings | None = None) -> Rules:
     return Rules(configs, settings, resolve=lambda path: path)
 
 
-def decide(of: Rules, app: App, to: str, protocol: int = TCP, port: int = 443) -> Decision:
-    return of.decide(app, ip_address(to).packed, protocol, port)
+def stating(text: str) -> Settings:
+    return parse_settings(text, "settings.yaml")
+
+
+def decide(of: Rules, app: App, to: str, protocol: int = TCP, port: int = 443, *names: str) -> Decision:
+    return of.decide(app, ip_address(to).packed, protocol, port, names=names)
 
 
 def route(of: Rules, app: App, to: str, protocol: int = TCP, port: int = 443) -> Route:
@@ -45,7 +50,8 @@ EXAMPLE = rules(load(EXAMPLES / "chrome.conf"))
         (CHROME, "127.0.0.1", TCP, 80, DIRECT),
         (CHROME, "127.0.0.53", UDP, 53, TUNNEL),
         (CHROME, "192.168.1.1", UDP, 53, TUNNEL),
-        (CHROME, "2606:4700::1111", UDP, 53, BLOCK),
+        (CHROME, "2606:4700::1111", UDP, 53, TUNNEL),
+        (CHROME, "2606:4700::1111", TCP, 53, BLOCK),
         (CURL, "93.184.216.34", TCP, 443, DIRECT),
         (CURL, "192.168.1.1", UDP, 53, DIRECT),
         (SYSTEM, "93.184.216.34", ICMP, 0, DIRECT),
@@ -60,9 +66,9 @@ def test_a_decision_names_tunnel_peer_and_reason() -> None:
         config("AllowedIPs = 10.0.0.0/8"),
         config("AllowedIPs = 11.0.0.0/8", "AllowedIPs = 0.0.0.0/0\nAllowedApps = chrome"),
     )
-    assert decide(given, CHROME, "1.1.1.1") == (TUNNEL, 1, 1, "AllowedApps = chrome (wg0.conf:10)", False)
-    assert decide(given, CURL, "10.0.0.1") == (TUNNEL, 0, 0, "AllowedIPs = 10.0.0.0/8 (wg0.conf:6)", False)
-    assert decide(given, CURL, "1.1.1.1") == (DIRECT, -1, -1, "not in AllowedApps (wg0.conf:10)", False)
+    assert decide(given, CHROME, "1.1.1.1") == (TUNNEL, 1, 1, "AllowedApps = chrome (wg0.conf:10)", False, False)
+    assert decide(given, CURL, "10.0.0.1") == (TUNNEL, 0, 0, "AllowedIPs = 10.0.0.0/8 (wg0.conf:6)", False, False)
+    assert decide(given, CURL, "1.1.1.1") == (DIRECT, -1, -1, "not in AllowedApps (wg0.conf:10)", False, False)
 
 
 def test_a_dns_decision_is_marked() -> None:
@@ -91,7 +97,7 @@ def test_each_tunnel_has_its_own_dns() -> None:
         config("AllowedIPs = 0.0.0.0/0\nAllowedApps = curl"),
     )
     assert decide(given, CHROME, "8.8.8.8", UDP, 53)[:3] == (TUNNEL, 0, 0)
-    assert decide(given, CURL, "8.8.8.8", UDP, 53) == (TUNNEL, 1, 0, "AllowedApps = curl (wg0.conf:7)", False)
+    assert decide(given, CURL, "8.8.8.8", UDP, 53) == (TUNNEL, 1, 0, "AllowedApps = curl (wg0.conf:7)", False, False)
 
 
 def test_the_blocked_family_is_blocked_for_tunnelled_apps_only() -> None:
@@ -189,6 +195,140 @@ def test_settings_can_leave_dns_to_the_system() -> None:
     decision = decide(rules(given, settings=Settings(dns="system")), CURL, "8.8.8.8", UDP, 53)
     assert (decision.route, decision.dns) == (TUNNEL, False)
     assert not rules(given, settings=Settings(dns="system")).plan().dns
+
+
+WORK = config("AllowedIPs = 10.0.0.0/8\nAllowedApps = nobody", interface="Address = 10.0.0.2", file="work.conf")
+HOME = config("AllowedIPs = 0.0.0.0/0", interface="Address = 10.0.0.3", file="home.conf")
+
+
+def test_the_first_stated_rule_that_is_met_decides_before_the_tunnels_own_keys() -> None:
+    settings = stating(
+        "rules:\n- {apps: chrome, to: 10.1.0.0/16, action: direct}\n"
+        "- {to: 10.0.0.0/8, action: tunnel work}\n- {apps: chrome, ports: 25, action: block}\n"
+    )
+    given = rules(WORK, HOME, settings=settings)
+    assert decide(given, CHROME, "10.1.2.3")[:3] == (DIRECT, -1, -1)
+    assert decide(given, CURL, "10.1.2.3")[:4] == (
+        TUNNEL, 0, 0, "{to: 10.0.0.0/8, action: tunnel work} (settings.yaml:3)"
+    )  # fmt: skip
+    assert decide(given, CHROME, "1.1.1.1", TCP, 25)[:2] == (BLOCK, -1)
+    assert decide(given, CHROME, "1.1.1.1", TCP, 26)[:2] == (TUNNEL, 1)
+    assert decide(given, CURL, "1.1.1.1", TCP, 25)[:2] == (TUNNEL, 1)
+
+
+def test_these_addresses_for_every_app_and_this_app_only_to_these_addresses_are_one_line_each() -> None:
+    every_app = rules(WORK, settings=stating("rules: [{to: 10.2.0.0/16, action: tunnel work}]"))
+    assert [route(every_app, app, "10.2.0.1") for app in (CHROME, CURL, SYSTEM)] == [TUNNEL] * 3
+    assert route(every_app, CHROME, "10.3.0.1") is DIRECT
+    one_app = rules(WORK, settings=stating("rules: [{apps: chrome, to: 10.2.0.0/16, action: tunnel work}]"))
+    assert [route(one_app, app, "10.2.0.1") for app in (CHROME, CURL, SYSTEM)] == [TUNNEL, DIRECT, DIRECT]
+    assert route(one_app, CHROME, "10.3.0.1") is DIRECT
+
+
+def test_a_last_rule_for_everything_keeps_the_tunnels_own_keys_from_being_asked() -> None:
+    settings = stating("rules: [{apps: chrome, action: tunnel home}, {action: direct}]")
+    given = rules(HOME, settings=settings)
+    assert route(given, CHROME, "1.1.1.1") is TUNNEL
+    assert route(given, CURL, "1.1.1.1") is DIRECT
+    assert route(rules(HOME), CURL, "1.1.1.1") is TUNNEL
+
+
+def test_the_plan_of_stated_rules_holds_what_they_tunnel_or_block_and_nothing_behind_a_rule_for_everything() -> None:
+    settings = stating("rules: [{to: 10.2.0.0/16, action: tunnel home}, {action: direct}]")
+    assert [str(net) for net in rules(HOME, settings=settings).plan().capture] == ["10.2.0.0/16"]
+    blocking = rules(
+        settings=stating("rules: [{to: 192.0.2.0/24, action: direct}, {apps: chrome, action: block}]")
+    ).plan()
+    assert {"0.0.0.0/0", "::/0"} <= {str(net) for net in blocking.capture}
+    assert "127.0.0.0/8" in {str(net) for net in blocking.leave}
+    assert "192.0.2.0/24" in {str(net) for net in blocking.leave}
+
+
+def test_a_rule_for_a_tunnel_that_does_not_run_is_passed_over_and_told() -> None:
+    given = rules(HOME, settings=stating("rules: [{action: tunnel work}]"))
+    assert decide(given, CURL, "10.1.1.1").tunnel == 0
+    assert [str(notice) for notice in given.notices] == [
+        "settings.yaml:1: there is no tunnel work in this run, so this rule is passed over"
+    ]
+
+
+NAMED = config("AllowedIPs = 0.0.0.0/0\nAllowedApps = chrome\nAllowedDomains = example.com")
+
+
+def test_a_peer_with_allowed_domains_takes_what_goes_by_these_names_only() -> None:
+    given = rules(NAMED)
+    assert given.uses_domains
+    assert route(given, CHROME, "1.1.1.1") is DIRECT
+    assert decide(given, CHROME, "1.1.1.1").reason == "its name is not known, so not in AllowedDomains (wg0.conf:8)"
+    assert decide(given, CHROME, "1.1.1.1", TCP, 443, "www.example.com").route is TUNNEL
+    assert decide(given, CURL, "1.1.1.1", TCP, 443, "www.example.com").route is DIRECT
+    assert decide(given, CHROME, "1.1.1.1", TCP, 443, "example.com.evil.test").route is DIRECT
+
+
+def test_domains_change_neither_what_is_captured_nor_that_dns_is() -> None:
+    plan = rules(NAMED).plan()
+    assert [str(net) for net in plan.capture] == ["0.0.0.0/0"]
+    assert plan.dns
+
+
+def test_a_peer_with_disallowed_domains_takes_all_else() -> None:
+    given = rules(config("AllowedIPs = 0.0.0.0/0\nDisallowedDomains = *.bank.example"))
+    assert route(given, CURL, "1.1.1.1") is TUNNEL
+    assert decide(given, CURL, "1.1.1.1", TCP, 443, "www.bank.example").route is DIRECT
+    assert decide(given, CURL, "1.1.1.1", TCP, 443, "bank.example").route is TUNNEL
+
+
+def test_a_query_is_judged_by_the_name_that_it_asks_for() -> None:
+    given = rules(
+        config(
+            "AllowedIPs = 0.0.0.0/0\nAllowedDomains = office.example", interface="Address = 10.0.0.2\nDNS = 10.0.0.53"
+        )
+    )
+    assert decide(given, CURL, "9.9.9.9", UDP, 53, "wiki.office.example")[:3] == (TUNNEL, 0, 0)
+    assert decide(given, CURL, "9.9.9.9", UDP, 53, "example.com").route is DIRECT
+    assert given.mentions("wiki.office.example")
+    assert not given.mentions("example.com")
+
+
+def test_a_name_can_be_blocked() -> None:
+    given = rules(HOME, settings=stating("rules: [{domains: ads.example, action: block}]"))
+    assert decide(given, CURL, "1.1.1.1", TCP, 443, "x.ads.example").route is BLOCK
+    assert decide(given, CURL, "9.9.9.9", UDP, 53, "x.ads.example").route is BLOCK
+    assert decide(given, CURL, "1.1.1.1", TCP, 443, "example").route is TUNNEL
+
+
+RESOLVED = App(9, 1.0, "/usr/lib/systemd/systemd-resolved")
+CHROME_DNS = config("AllowedIPs = 0.0.0.0/0\nAllowedApps = chrome", interface="Address = 10.0.0.2\nDNS = 10.0.0.53")
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("rules", (DIRECT, False)), ("tunnel", (TUNNEL, False)), ("tunnel_or_direct", (TUNNEL, True))],
+)
+def test_the_policy_for_shared_resolvers_is_for_them_and_for_queries_alone(
+    policy: str, expected: tuple[Route, bool]
+) -> None:
+    given = rules(CHROME_DNS, settings=Settings(shared_resolver=policy))  # type: ignore[arg-type]
+    dnscache = App(4, 1.0, "C:\\Windows\\System32\\svchost.exe", "Dnscache")
+    for app in (RESOLVED, dnscache):
+        decision = decide(given, app, "9.9.9.9", UDP, 53)
+        assert (decision.route, decision.or_direct) == expected
+        assert route(given, app, "9.9.9.9", TCP, 853) is DIRECT
+    assert route(given, CURL, "9.9.9.9", UDP, 53) is DIRECT
+    assert decide(given, CHROME, "9.9.9.9", UDP, 53)[:1] == (TUNNEL,)
+
+
+def test_an_explanation_of_a_stated_rule_tells_what_was_missing() -> None:
+    given = rules(HOME, settings=stating("rules: [{apps: chrome, ports: 443, action: direct}]"))
+    told = given.explain(CHROME, ip_address("1.1.1.1").packed, TCP, 80)
+    assert told.decision.route is TUNNEL
+    assert [str(reason) for reason in told.reasons] == [
+        "{apps: chrome, ports: 443, action: direct} (settings.yaml:1)",
+        "apps: chrome (settings.yaml:1)",
+        "not 443 (settings.yaml:1)",
+        "AllowedIPs = 0.0.0.0/0 (home.conf:6)",
+        "no app list: every app (home.conf:4)",
+    ]
 
 
 @pytest.mark.skipif(

@@ -1,0 +1,172 @@
+"""``rules:`` of settings.yaml: rules stated directly, in order, before what the wg0.conf files say.
+
+    - {apps: [chrome, firefox], domains: [example.com], action: tunnel work}
+    - {to: 10.20.0.0/16, ports: [22, 443/tcp], action: tunnel work}
+    - {apps: "@games", action: direct}
+    - {domains: ads.example, action: block}
+
+A rule is met when all that it names is met; what it does not name does not matter. A single item needs no brackets.
+"""
+
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from wiresock_py.config.model import NOWHERE, Network, Place, Places, PortRange
+from wiresock_py.config.nodes import found, repeated, text_of
+from wiresock_py.config.text import Text, nearest, shown
+from wiresock_py.config.values import check_app, prefixes, read_domain, read_ports
+from wiresock_py.errors import ConfigError
+
+TUNNEL, DIRECT, BLOCK = "tunnel", "direct", "block"
+PROTOCOLS: Mapping[str, tuple[int, ...]] = {
+    "tcp": (socket.IPPROTO_TCP,),
+    "udp": (socket.IPPROTO_UDP,),
+    "icmp": (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6),
+}
+_ACTION = re.compile(r"tunnel\s+(?P<name>\S.*)|direct|block")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule."""
+
+    action: str
+    """``tunnel``, ``direct`` or ``block``."""
+    tunnel: str = ""
+    """The tunnel's name, with ``tunnel``: that of its file without the suffix."""
+    apps: tuple[str, ...] = ()
+    """Entries as in AllowedApps."""
+    app_trees: tuple[str, ...] = ()
+    to: tuple[Network, ...] = ()
+    domains: tuple[str, ...] = ()
+    ports: tuple[PortRange, ...] = ()
+    protocol: str = ""
+    """One of PROTOCOLS; empty: any."""
+    file: str = field(default="", compare=False)
+    line: int = field(default=0, compare=False)
+    places: Places = field(default_factory=dict, compare=False, repr=False)
+
+    def place(self, key: str, item: object = "") -> Place:
+        """Where *item* of the list *key* stands."""
+        return self.places.get((key, str(item)), NOWHERE)
+
+    def __str__(self) -> str:
+        lists = (("apps", self.apps), ("app_trees", self.app_trees), ("to", self.to), ("domains", self.domains))
+        parts = [f"{key}: {_listed(items)}" for key, items in (*lists, ("ports", self.ports)) if items]
+        if self.protocol:
+            parts.append(f"protocol: {self.protocol}")
+        return "{" + ", ".join([*parts, f"action: {self.action} {self.tunnel}".rstrip()]) + "}"
+
+
+def read_rules(node: yaml.Node | None, file: str, mistakes: list[ConfigError]) -> tuple[Rule, ...]:
+    """The rules of the list *node*; what is wrong with them is added to *mistakes*."""
+    if node is None or node.value == "":
+        return ()
+    if not isinstance(node, yaml.SequenceNode):
+        expected = "a list of rules, such as - {apps: chrome, action: direct}"
+        mistakes.append(text_of(node, file)._replace(key="rules").error(f"found {found(node)}, expected {expected}"))
+        return ()
+    rules = []
+    for item in node.value:
+        before = len(mistakes)
+        rule = _read_rule(item, file, mistakes)
+        if rule is not None and len(mistakes) == before:
+            rules.append(rule)
+    return tuple(rules)
+
+
+def _read_rule(node: yaml.Node, file: str, mistakes: list[ConfigError]) -> Rule | None:
+    at = text_of(node, file)._replace(key="rules")
+    if not isinstance(node, yaml.MappingNode):
+        mistakes.append(at.error(f"found {found(node)}, expected a rule such as {{apps: chrome, action: direct}}"))
+        return None
+    mistakes += repeated(node, file)
+    places: dict[tuple[str, str], Place] = {}
+    values: dict[str, Any] = {}
+    for key, value in node.value:
+        name = text_of(key, file)
+        if name.text not in (*_ITEMS, "protocol", "action"):
+            known = [*_ITEMS, "protocol", "action"]
+            message = f"found {shown(name.text)} in a rule, expected one of {', '.join(known)}"
+            mistakes.append(name.error(message, nearest(name.text, known)))
+        elif name.text in _ITEMS:
+            values[name.text] = tuple(_read_items(name.text, value, file, places, mistakes))
+        else:
+            values[name.text] = text_of(value, file)._replace(key=name.text)
+    try:
+        action, tunnel = _read_action(values.pop("action", None), at)
+        protocol = _read_protocol(values.pop("protocol", None), values.get("ports", ()))
+    except ConfigError as error:
+        mistakes.append(error)
+        return None
+    return Rule(action, tunnel, protocol=protocol, **values, file=file, line=at.line, places=places)
+
+
+def _read_items(
+    key: str, node: yaml.Node, file: str, places: dict[tuple[str, str], Place], mistakes: list[ConfigError]
+) -> Iterator[object]:
+    """The items of one list of a rule, each once."""
+    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    if not node.value:
+        mistakes.append(text_of(node, file)._replace(key=key).error("found nothing, expected at least one"))
+        return
+    for item in nodes:
+        text = text_of(item, file)._replace(key=key)
+        try:
+            if not isinstance(item, yaml.ScalarNode):
+                raise text.error(f"found {found(item)}, expected one word")
+            value = _ITEMS[key](text)
+        except ConfigError as error:
+            mistakes.append(error)
+            continue
+        if (key, str(value)) not in places:
+            places[key, str(value)] = Place(text.line, text.column)
+            yield value
+
+
+def _read_action(text: Text | None, rule: Text) -> tuple[str, str]:
+    if text is None:
+        raise rule.error("found a rule without action, expected action: tunnel NAME, direct or block")
+    match = _ACTION.fullmatch(text.text.strip())
+    if match is None:
+        remedy = "name the tunnel: tunnel wg0" if text.text.strip() == TUNNEL else nearest(text.text, (DIRECT, BLOCK))
+        raise text.error(f"found {shown(text.text)}, expected tunnel NAME, direct or block", remedy)
+    return (TUNNEL, match["name"]) if match["name"] else (match[0], "")
+
+
+def _read_protocol(text: Text | None, ports: tuple[PortRange, ...]) -> str:
+    if text is None:
+        return ""
+    if text.text not in PROTOCOLS:
+        raise text.error(f"found {shown(text.text)}, expected {', '.join(PROTOCOLS)}", nearest(text.text, PROTOCOLS))
+    if ports and (text.text == "icmp" or any(each.protocol not in ("", text.text) for each in ports)):
+        raise text.error(f"found {text.text} beside ports that it does not have", "remove one of the two lines")
+    return text.text
+
+
+def _app(item: Text) -> str:
+    check_app(item)
+    return item.text
+
+
+def _prefix(item: Text) -> object:
+    ((_, network),) = prefixes(item)
+    return network
+
+
+_ITEMS: Mapping[str, Callable[[Text], object]] = {
+    "apps": _app,
+    "app_trees": _app,
+    "to": _prefix,
+    "domains": read_domain,
+    "ports": read_ports,
+}
+
+
+def _listed(items: tuple[object, ...]) -> str:
+    return str(items[0]) if len(items) == 1 else f"[{', '.join(map(str, items))}]"
