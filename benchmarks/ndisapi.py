@@ -124,6 +124,9 @@ class Owners:
     def find(self, keys: Sequence[FiveTuple]) -> list[App | None]:
         return [App(1, 1.0, "/usr/bin/app")] * len(keys)
 
+    def ancestors(self, app: App) -> tuple[App, ...]:  # noqa: ARG002 - as the engine asks
+        return ()
+
     def listening(self, *_: object) -> bool:
         return False
 

@@ -16,7 +16,7 @@ from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 from scapy.packet import Packet, Raw
 
 from tests.support.peers import CountingRandom, WallClock
-from wiresock_py.config import Config, parse
+from wiresock_py.config import Config, Settings, parse
 from wiresock_py.crypto import Event, PrivateKey, Tunnel
 from wiresock_py.engine import Engine, Link
 from wiresock_py.engine.reconfigure import prepare
@@ -78,6 +78,9 @@ class Owners:
             raise self.failure
         self.asked.append(list(keys))
         return [self.apps.get((key.protocol, key.local_port)) for key in keys]
+
+    def ancestors(self, app: App) -> tuple[App, ...]:
+        return ()
 
     def listening(self, protocol: int, _address: bytes, port: int) -> bool:
         return (protocol, port) in self.listeners
@@ -176,6 +179,7 @@ class World:
         kill_switch: str = "app",
         adapter_mtu: int = 1500,
         connected: bool = True,
+        settings: Settings | None = None,
     ) -> None:
         self.now = 1000.0
         self.configs = configs or (config(f"{EVERYTHING}\nAllowedApps = chrome"),)
@@ -190,10 +194,13 @@ class World:
         for module in ("engine", "outbound", "inbound"):
             patch.setattr(f"wiresock_py.engine.{module}.clock", lambda: self.now)
         patch.setattr("wiresock_py.engine.outbound._mtu", lambda _index: self.adapter_mtu)
+        patch.setattr(
+            "wiresock_py.engine.inbound.source_address", lambda remote: packed(HOST[4 if len(remote) == 4 else 6])
+        )
         patch.setattr("wiresock_py.engine.inbound.local_addresses", self._local_addresses, raising=False)
         patch.setattr("wiresock_py.engine.reconfigure.UdpSocket", Wire)
         lock = threading.Lock()
-        rules = Rules(self.configs)
+        rules = Rules(self.configs, settings)
         self.links = [Link(one, adapter_mtu, 0, lock) for one in self.configs] if with_links else []
         self.servers: list[Server] = []
         self._wires: dict[int, Wire] = {}

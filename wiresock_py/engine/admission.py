@@ -3,13 +3,13 @@
 import logging
 import socket
 import threading
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from wiresock_py.datapath import Flow, FlowTable
 from wiresock_py.engine.links import Link
 from wiresock_py.flow import PROTOCOL_NAMES, SYSTEM, App, FiveTuple, Route
-from wiresock_py.rules import Decision, Rules
+from wiresock_py.rules import Decision, NameTable, Rules
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,17 @@ class Admission:
     Without *links* (the line is held for a dead worker) tunnelled flows get no peer: their packets are dropped.
     """
 
-    def __init__(self, rules: Rules, flows: FlowTable, links: Sequence[Link]) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        flows: FlowTable,
+        links: Sequence[Link],
+        ancestors: Callable[[App], tuple[App, ...]],
+    ) -> None:
+        """*ancestors* is the owner look-up's."""
+        self._ancestors = ancestors
+        self.names = NameTable(lambda name: self._rules.mentions(name))
+        """Which names led to which addresses, as far as rules ask."""
         self._flows = flows
         self._links = links
         self._entering = threading.Lock()
@@ -68,17 +78,36 @@ class Admission:
         """Whether some app's packets to *address* would go to *peer*: then packets from there may come from it."""
         return self._rules.leads_to(*self._places[peer], address)
 
+    def allows_inbound(self, peer: Hashable, protocol: int, port: int) -> bool:
+        """Whether hosts behind *peer* may open *port* of this host."""
+        tunnel, number = self._places[peer]
+        ports = self._rules.configs[tunnel].peers[number].allow_inbound
+        return any(each.holds(protocol, port) for each in ports)
+
+    @property
+    def uses_domains(self) -> bool:
+        """Whether a decision may depend on the names that led to an address."""
+        return self._rules.uses_domains
+
+    def decide(self, key: FiveTuple, app: App, names: tuple[str, ...]) -> Decision:
+        """What the rules say of *app* on its way to what *names* led to."""
+        return self._decide(self._rules, key, app, names)
+
     def admit(self, key: FiveTuple, app: App, now: float) -> Flow:
         """Decide for *app* and enter the flow."""
         while True:
             rules = self._rules
-            decision = rules.decide(app, key.remote, key.protocol, key.remote_port)
+            decision = self._decide(rules, key, app, self._known_as(key, now))
             with self._entering:
                 if rules is self._rules:  # else they changed just now
                     flow = self._enter(key, app, self._way(key, decision), now)
                     break
-        self._introduce(app, key, decision, flow.route)
+        self.introduce(app, key, decision, flow.route)
         return flow
+
+    def enter(self, key: FiveTuple, app: App, decision: Decision, now: float) -> Flow:
+        """Enter the flow that was decided so."""
+        return self._enter(key, app, self._way(key, decision), now)
 
     def admit_direct(self, key: FiveTuple, now: float) -> Flow:
         """Enter a flow that is none of ours whatever its app: one that the other end opened, or that is to be left."""
@@ -88,9 +117,9 @@ class Admission:
         """Enter what is left of a TCP connection that may not go on: each of its packets is answered by a reset."""
         self._flows.add(key, Route.BLOCK, now, owner=app, initial_sequence=NO_SEQUENCE)
 
-    def must_end(self, key: FiveTuple, app: App) -> bool:
+    def must_end(self, key: FiveTuple, app: App, now: float) -> bool:
         """Whether the TCP connection *key* of *app*, which this end opened, is open outside and may not go on there."""
-        if self._rules.decide(app, key.remote, key.protocol, key.remote_port).route is Route.DIRECT:
+        if self.decide(key, app, self._known_as(key, now)).route is Route.DIRECT:
             return False
         flow = self._flows.find(key)
         return flow is None or (flow.route is not Route.TUNNEL and flow.owner is not None)
@@ -110,7 +139,7 @@ class Admission:
             if app == SYSTEM and key.protocol != socket.IPPROTO_TCP and self.needs_owner(key):
                 self._flows.remove(flow)  # whose it is was never asked
                 continue
-            way = self._way(key, self._rules.decide(app, key.remote, key.protocol, key.remote_port))
+            way = self._way(key, self.decide(key, app, self._known_as(key, now)))
             if way.is_of(flow):
                 continue
             ended.append(flow)
@@ -120,15 +149,22 @@ class Admission:
                 self._flows.remove(flow)
         return ended
 
+    def _decide(self, rules: Rules, key: FiveTuple, app: App, names: tuple[str, ...]) -> Decision:
+        ancestors = self._ancestors(app) if rules.uses_ancestors else ()
+        return rules.decide(app, key.remote, key.protocol, key.remote_port, ancestors=ancestors, names=names)
+
+    def _known_as(self, key: FiveTuple, now: float) -> tuple[str, ...]:
+        return self.names.of(key.remote, now) if self._rules.uses_domains else ()
+
     def _way(self, key: FiveTuple, decision: Decision) -> Way:
         version = 6 if key.is_ipv6 else 4
         if decision.route is not Route.TUNNEL:
             return Way(decision.route)
         remote: tuple[bytes, int] | None = None
         if decision.dns:
+            # over TCP: queries over UDP are carried one by one
             servers = self._rules.configs[decision.tunnel].dns_servers(version)
             if not servers:
-                # it asks a resolver of a family in which the tunnel has none: refused, so that it tries another
                 return Way(Route.BLOCK)
             remote = (servers[0].packed, key.remote_port)
         if not self._links:
@@ -139,7 +175,7 @@ class Admission:
     def _enter(self, key: FiveTuple, app: App, way: Way, now: float) -> Flow:
         return self._flows.add(key, way.route, now, peer=way.peer, local=way.local, remote=way.remote, owner=app)
 
-    def _introduce(self, app: App, key: FiveTuple, decision: Decision, route: Route) -> None:
+    def introduce(self, app: App, key: FiveTuple, decision: Decision, route: Route) -> None:
         """Say once for each app and route where its packets go."""
         introduction = (app.path, route, decision.tunnel)
         if introduction in self._introduced or len(self._introduced) >= MAX_INTRODUCED:

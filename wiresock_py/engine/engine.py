@@ -5,6 +5,7 @@
     udp       Inbound.receive     datagrams of one link, to the stack (one thread a link)
     network   Roaming.follow      news of routes, addresses, adapters; a resume
     tick      Engine.tick         every 100 ms: WireGuard's timers, expiry, the state of the tunnel
+    dns       OutsideQueries      answers to queries that stay outside, where rules are about names
 
 No thread dies silently: what escapes one of them is reported once to ``on_failure`` and ends the engine's use.
 """
@@ -26,6 +27,8 @@ from wiresock_py.engine.clock import now as clock
 from wiresock_py.engine.inbound import Inbound
 from wiresock_py.engine.links import Link
 from wiresock_py.engine.outbound import Outbound
+from wiresock_py.engine.outside_queries import OutsideQueries, OutsideQuery
+from wiresock_py.engine.queries import Queries
 from wiresock_py.engine.reconfigure import Change
 from wiresock_py.engine.roaming import News, Roaming
 from wiresock_py.filters import Backend, CapturePlan
@@ -77,12 +80,18 @@ class Engine:
         self.datapath = datapath
         self.flows = datapath.flow_table()
         self._answers = Answers(backend.send_to_stack)
-        admission = self._admission = Admission(rules, self.flows, self.links)
+        admission = self._admission = Admission(rules, self.flows, self.links, owners.ancestors)
         by_peer = self._by_peer()
-        self._outbound = Outbound(backend, self.flows, admission, owners, by_peer, self._answers, self.lock, datapath)
+        self._outside: OutsideQueries | None = None
+        if self.links:
+            self._outside = OutsideQueries(backend.mark, backend.exempt, self._answer_outside, self._refuse_outside)
+        self._queries = Queries(admission, self.links, backend.send_to_stack, self._outside)
+        self._outbound = Outbound(
+            backend, self.flows, admission, owners, by_peer, self._answers, self._queries, self.lock, datapath
+        )
         self._outbound.bypassing = kill_switch != "all"
         self._outbound.blocking = kill_switch == "all"  # until the first tick finds a tunnel
-        self._inbound = [Inbound(backend, self.flows, admission, link) for link in self.links]
+        self._inbound = [Inbound(backend, self.flows, admission, self._queries, link) for link in self.links]
         self._roaming = Roaming(self.links, news) if news is not None and self.links else None
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
@@ -99,6 +108,9 @@ class Engine:
         ]
         if self._roaming is not None:
             turns.append(("network", self._roaming.follow))
+        if self._outside is not None:
+            self._outside.open()
+            turns.append(("dns", self._outside.receive))
         self._threads = [threading.Thread(target=self._loop, args=(turn,), name=name) for name, turn in turns]
         for thread in self._threads:
             thread.daemon = True  # a stuck thread must not keep a dying process alive
@@ -128,6 +140,7 @@ class Engine:
                 if isinstance(flow.peer, Tunnel) and flow.is_established and (pair := abort(flow)) is not None:
                     outgoing.append((links[flow.peer], flow.peer.write([pair[1]], now)))
             self._outbound.follow(self._by_peer())
+            self._queries.follow()
         for link, datagrams in outgoing:
             link.send(datagrams)
         with self.lock:
@@ -162,11 +175,12 @@ class Engine:
         return self._provoke(self.refuse_connections())
 
     def _open_outside(self) -> list[tuple[FiveTuple, App]]:
+        now = clock()
         return [
             (key, app)
             for key, app in self._connections()
             if key.protocol == TCP
-            and self._admission.must_end(key, app)
+            and self._admission.must_end(key, app, now)
             and not self._owners.listening(key.protocol, key.local, key.local_port)  # the other end opened it
         ]
 
@@ -198,6 +212,7 @@ class Engine:
         for link in self.links:
             for peer, event in link.tick(now):
                 self._on_event(link, peer, event)
+        self._queries.tick(now)
         self.flows.expire(now)
         if not self._outbound.bypassing:
             self._renew(now)
@@ -231,6 +246,8 @@ class Engine:
             for thread in self._threads:
                 if thread is not threading.current_thread():
                     thread.join(JOIN_TIMEOUT)
+            if self._outside is not None:
+                self._outside.close()
 
     def _reset_connections(self) -> None:
         """Tell both ends of every tunnelled connection that it is over: they would never hear of each other again.
@@ -261,6 +278,12 @@ class Engine:
                 if peer in to_peers:
                     link.write(peer, to_peers[peer], clock())
 
+    def _answer_outside(self, query: OutsideQuery, answer: bytes) -> None:
+        self._queries.answered_outside(query, answer, clock())
+
+    def _refuse_outside(self, query: OutsideQuery) -> None:
+        self._answers.refuse(query.packet, clock())
+
     def close(self) -> None:
         """Erase the keys and close the sockets of the links, after ``stop``."""
         for link in self.links:
@@ -276,5 +299,6 @@ class Engine:
         total = self._outbound.statistics()
         for inbound in self._inbound:
             total.update(inbound.statistics())
+        total.update(self._queries.counters.copy())
         total["answers_suppressed"] = self._answers.suppressed
         return total

@@ -2,8 +2,8 @@
 
 Delivered is only what belongs to a flow that a tunnel decision created. The data path delivers what it finds in the
 flow table; what it does not know comes here, and either turns out to belong to such a flow after all (an ICMP error
-about one, a fragment of one) or is dropped and counted. So a hostile server reaches no listener, and no service that
-trusts its neighbours.
+about one, a fragment of one), or opens a port of AllowInbound, or is dropped and counted. So a hostile server reaches
+no listener but those it was told of, and no service that trusts its neighbours.
 """
 
 import socket
@@ -26,8 +26,10 @@ from wiresock_py.datapath import (
 from wiresock_py.engine.admission import Admission
 from wiresock_py.engine.clock import now as clock
 from wiresock_py.engine.links import Link
+from wiresock_py.engine.queries import Queries
 from wiresock_py.filters import MAX_PACKET, Backend, Buffer
-from wiresock_py.network import local_addresses
+from wiresock_py.flow import Route
+from wiresock_py.network import local_addresses, source_address
 
 RECEIVE_TIMEOUT = 0.5
 RECEIVE_BUFFER = 4 * MAX_PACKET
@@ -40,13 +42,17 @@ FALSE_SOURCE = "inner_false_source"
 # change the host's routes.
 ICMP_ABOUT_FLOWS = frozenset({3, 11, 12})
 OWN_ADDRESSES_KEPT = 2.0
+TCP_SYN, TCP_ACK = 0x02, 0x10
+MAX_VISITORS = 1024
+"""Flows that the far ends of a link may have open: they must not push ours out of the table."""
 
 
 class Inbound:
     """The way in for one link; ``receive`` is one turn of its thread's loop."""
 
-    def __init__(self, backend: Backend, flows: FlowTable, admission: Admission, link: Link) -> None:
+    def __init__(self, backend: Backend, flows: FlowTable, admission: Admission, queries: Queries, link: Link) -> None:
         self.link = link
+        self._queries = queries
         self._admission = admission
         self._backend = backend
         self._flows = flows
@@ -56,6 +62,8 @@ class Inbound:
         self.delivering = True
         """Whether the stack gets what arrives; not while its connections are being reset."""
         self.counters: Counter[str] = Counter()
+        self._visitors: list[Flow] = []
+        """The flows that hosts behind the peers opened."""
         self._own: frozenset[bytes] = frozenset()
         self._own_until = float("-inf")
 
@@ -89,7 +97,9 @@ class Inbound:
             return []
         if header.is_icmp_error:
             return self._error(peer, packet, header, now)
-        flow = self._flow_of(peer, header)
+        if (answer := self._queries.answered(peer, packet, header, now)) is not None:
+            return [[answer]]
+        flow = self._flow_of(peer, header) or self._opened_by(peer, header, now)
         if flow is None and not header.is_later_fragment:
             self.counters[UNSOLICITED] += 1
         if header.is_fragment:
@@ -117,6 +127,29 @@ class Inbound:
             return []
         translated = translate_error(packet, header, flow, outbound=False)
         return [[translated]] if translated is not None else []
+
+    def _opened_by(self, peer: Hashable, header: Header, now: float) -> Flow | None:
+        """The flow that a host behind *peer* opens to a port of AllowInbound; None if it may not."""
+        inner = header.five_tuple(inbound=True)
+        if (
+            header.is_fragment
+            or inner.local != self.link.addresses.get(header.version)
+            or (inner.protocol == socket.IPPROTO_TCP and header.tcp_flags & (TCP_SYN | TCP_ACK) != TCP_SYN)
+            or not self._admission.allows_inbound(peer, inner.protocol, inner.local_port)
+        ):
+            return None
+        if not self._may_come_from(header.source, peer, now):
+            self.counters[FALSE_SOURCE] += 1
+            return None
+        self._visitors = [flow for flow in self._visitors if flow.live]
+        local = source_address(header.source)
+        key = inner._replace(local=local or b"")
+        if local is None or len(self._visitors) >= MAX_VISITORS or self._flows.find(key) is not None:
+            return None
+        flow = self._flows.add(key, Route.TUNNEL, now, peer=peer, local=inner.local)
+        flow.mtu = self.link.mtu
+        self._visitors.append(flow)
+        return flow
 
     def _may_come_from(self, source: bytes, peer: Hashable, now: float) -> bool:
         """Whether *source* lies behind *peer*, and is not this host itself."""

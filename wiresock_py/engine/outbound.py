@@ -32,6 +32,7 @@ from wiresock_py.engine.answers import Answers
 from wiresock_py.engine.clock import now as clock
 from wiresock_py.engine.holding import HeldFlow, HeldPacket, Holding
 from wiresock_py.engine.links import Link
+from wiresock_py.engine.queries import Queries, is_query
 from wiresock_py.errors import NetworkError
 from wiresock_py.filters import MAX_PACKET, Backend, PacketBatch, PacketFlag, Verdict
 from wiresock_py.flow import SYSTEM, App, Route
@@ -61,6 +62,7 @@ class Outbound:
         owners: Owners,
         links: Mapping[object, Link],
         answers: Answers,
+        queries: Queries,
         lock: threading.Lock,
         datapath: DataPath,
     ) -> None:
@@ -71,6 +73,7 @@ class Outbound:
         self._owners = owners
         self._links = links
         self._answers = answers
+        self._queries = queries
         self._holding = Holding()
         self._classified = Classified()
         self._classify = datapath.classify
@@ -249,11 +252,31 @@ class Outbound:
 
     def _settle(self, held: HeldFlow, app: App | None, asked: bool, now: float) -> None:
         """Decide a held flow, *app* being its owner if one was *asked* for, and let its packets go."""
+        if is_query(held.key):
+            self._settle_queries(held, app, asked, now)
+            return
         flow = self._decide(held, app, asked, now)
         packets = self._holding.release(held)
         if flow is None:
             self.counters["owner_gone"] += len(packets)
             return
+        self._let_go(packets, flow, held.adapter, now)
+
+    def _settle_queries(self, held: HeldFlow, app: App | None, asked: bool, now: float) -> None:
+        """Each query that was held goes its own way."""
+        packets = self._holding.release(held)
+        if asked and app is None:
+            self.counters["owner_gone"] += len(packets)
+            return
+        for packet in packets:
+            flow = self._queries.carry(
+                held.key, packet.data, app or SYSTEM, held.adapter, now, ask_outside=not self.blocking
+            )
+            if flow is not None:
+                self._let_go([packet], flow, held.adapter, now)
+
+    def _let_go(self, packets: Sequence[HeldPacket], flow: Flow, adapter: int, now: float) -> None:
+        """Send held packets the way their flow goes."""
         batch = _batch(packets)
         flow_of_each = [flow] * len(packets)
         everything = range(len(packets))
@@ -266,7 +289,7 @@ class Outbound:
             case Route.DIRECT if self.blocking:
                 self.counters[KILL_SWITCH] += len(packets)
             case Route.DIRECT:
-                self._send_direct(batch, flow_of_each, held.adapter, now)
+                self._send_direct(batch, flow_of_each, adapter, now)
 
     def _decide(self, held: HeldFlow, app: App | None, asked: bool, now: float) -> Flow | None:
         """The flow of *held*; None if its packets can only be dropped."""

@@ -75,7 +75,7 @@ def decode_answer(message: bytes, identifier: int, name: bytes, kind: RecordType
     found, flags, questions, answers, _, _ = _HEADER.unpack_from(message)
     if found != identifier or not flags & _RESPONSE or flags & _OPCODE or questions != 1:
         return None
-    asked = _read_name(message, _HEADER.size)
+    asked = read_name(message, _HEADER.size)
     if asked is None or asked[0] != name or message[asked[1] : asked[1] + 4] != _QUESTION.pack(kind, _CLASS_IN):
         return None
     records = _read_records(message, asked[1] + 4, answers)
@@ -104,7 +104,7 @@ def _follow(name: bytes, records: _Records) -> bytes:
 def _read_records(message: bytes, at: int, count: int) -> _Records | None:
     records: _Records = []
     for _ in range(count):
-        owner = _read_name(message, at)
+        owner = read_name(message, at)
         if owner is None or owner[1] + _RECORD.size > len(message):
             return None
         kind, record_class, _ttl, length = _RECORD.unpack_from(message, owner[1])
@@ -116,7 +116,7 @@ def _read_records(message: bytes, at: int, count: int) -> _Records | None:
             continue
         data = message[start:at]
         if kind == RecordType.CNAME:
-            target = _read_name(message, start)
+            target = read_name(message, start)
             if target is None or target[1] != at:
                 return None
             data = target[0]
@@ -124,7 +124,7 @@ def _read_records(message: bytes, at: int, count: int) -> _Records | None:
     return records
 
 
-def _read_name(message: bytes, at: int) -> tuple[bytes, int] | None:
+def read_name(message: bytes, at: int) -> tuple[bytes, int] | None:
     """A name in wire form and lower case, and where the next field starts; None if it is malformed.
 
     Each pointer must lead to before the part it ends, so that a name can never lead in circles.

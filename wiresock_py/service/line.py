@@ -12,7 +12,7 @@ from wiresock_py.config import load_settings, parse
 from wiresock_py.datapath import choose
 from wiresock_py.engine import Engine
 from wiresock_py.filters.registry import create
-from wiresock_py.network import host_network
+from wiresock_py.network import host_network, on_link_networks
 from wiresock_py.owners import SocketOwners
 from wiresock_py.rules import Rules
 from wiresock_py.service.options import RunOptions
@@ -24,7 +24,8 @@ class Line:
     def __init__(self, configurations: Sequence[str], options: RunOptions) -> None:
         """*configurations* are the tunnels' texts without keys, as the worker reported them."""
         configs = [parse(text, file) for file, text in zip(options.files, configurations, strict=True)]
-        rules = Rules(configs, load_settings(Path(options.settings) if options.settings else None))
+        settings = load_settings(Path(options.settings) if options.settings else None)
+        rules = Rules(configs, settings, on_link=on_link_networks())
         self._backend = create(options.backend, host_network())
         with ExitStack() as undo:
             self._owners = SocketOwners()

@@ -30,7 +30,14 @@ from wiresock_py.errors import EXIT_FAILURE, NetworkError, WiresockError
 from wiresock_py.filters import CapturePlan
 from wiresock_py.filters.registry import create
 from wiresock_py.flow import App, FiveTuple
-from wiresock_py.network import NetworkChanges, adapter_mtu, default_adapters, has_route, host_network
+from wiresock_py.network import (
+    NetworkChanges,
+    adapter_mtu,
+    default_adapters,
+    has_route,
+    host_network,
+    on_link_networks,
+)
 from wiresock_py.owners import SocketOwners
 from wiresock_py.rules import Rules
 from wiresock_py.service import messages
@@ -281,9 +288,11 @@ def _read(options: RunOptions) -> tuple[list[Config], Rules, Settings]:
     """The files as they are now, with a warning for what they make one wonder about."""
     settings = load_settings(Path(options.settings) if options.settings else None)
     configs = [load(Path(file)) for file in options.files]
-    for notice in (*(notice for config in configs for notice in config.notices), *advise_together(configs)):
+    rules = Rules(configs, settings, on_link=on_link_networks())
+    of_files = (notice for config in configs for notice in config.notices)
+    for notice in (*of_files, *advise_together(configs), *rules.notices):
         log.warning("%s%s", notice, f" ({notice.remedy})" if notice.remedy else "")
-    return configs, Rules(configs, settings), settings
+    return configs, rules, settings
 
 
 def _restored_stamps(links: Sequence[Link]) -> dict[Link, SentStamps]:

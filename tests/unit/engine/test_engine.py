@@ -91,7 +91,7 @@ def test_it_ends_at_once_and_only_once(make: Make) -> None:
     world = make()
     before = threading.active_count()
     world.engine.start()
-    assert threading.active_count() == before + 4
+    assert threading.active_count() == before + 5
     started = time.monotonic()
     world.engine.stop()
     world.engine.stop()

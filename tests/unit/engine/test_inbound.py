@@ -286,3 +286,94 @@ def test_a_flow_of_another_route_is_never_answered_from_the_tunnel(world: World)
 def test_while_connections_are_being_reset_nothing_is_delivered(world: World) -> None:
     world.engine._inbound[0].delivering = False
     assert world.server_sends(incoming(answer())) == []
+
+
+# Ports that AllowInbound opens
+
+
+def visit(port: int, flags: str = "S", *, seq: int = 900, options: Any = ()) -> Packet:
+    return TCP(sport=41000, dport=port, flags=flags, seq=seq, options=options)
+
+
+@pytest.fixture
+def open_world(make: Make) -> World:
+    return make(f"{EVERYTHING}\nDisallowedIPs = 192.168.0.0/16\nAllowInbound = 22/tcp, 5000-5010/udp")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_connection_to_an_allowed_port_arrives_and_its_answers_go_back_through_the_tunnel(
+    open_world: World, version: int
+) -> None:
+    syn = incoming(visit(22, options=[("MSS", 1460)]), version)
+    (arrived,) = map(assert_sound, open_world.server_sends(syn))
+    assert (arrived.src, arrived.dst, arrived[TCP].dport) == (REMOTE[version], HOST[version], 22)
+    limit = 1420 - (40 if version == 4 else 60)
+    assert dict(arrived[TCP].options)["MSS"] == limit
+    reply = TCP(sport=22, dport=41000, flags="SA", seq=5, ack=901, options=[("MSS", 1460)])
+    open_world.host_sends(outgoing(reply, version))
+    (inner,) = map(assert_sound, open_world.server.take())
+    assert (inner.src, inner.dst, inner[TCP].sport) == (TUNNEL[version], REMOTE[version], 22)
+    assert dict(inner[TCP].options)["MSS"] == limit
+    (data,) = open_world.server_sends(incoming(visit(22, "PA", seq=901) / Raw(b"hello"), version))
+    assert assert_sound(data)[Raw].load == b"hello"
+    assert open_world.outside() == []
+    assert open_world.owners.asked == []
+
+
+def test_a_datagram_to_an_allowed_port_arrives_and_is_answered(open_world: World) -> None:
+    (arrived,) = open_world.server_sends(incoming(UDP(sport=41000, dport=5005) / Raw(b"q")))
+    assert assert_sound(arrived).dst == HOST[4]
+    open_world.host_sends(outgoing(UDP(sport=5005, dport=41000) / Raw(b"a")))
+    (inner,) = map(assert_sound, open_world.server.take())
+    assert (inner.src, inner.sport) == (TUNNEL[4], 5005)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        incoming(visit(23)),
+        incoming(visit(5000)),
+        incoming(UDP(sport=41000, dport=22) / Raw(b"q")),
+        incoming(UDP(sport=41000, dport=5011) / Raw(b"q")),
+        incoming(visit(22, "A")),
+        incoming(visit(22, "SA")),
+        incoming(visit(22), to=HOST[4]),
+        incoming(visit(22), to="127.0.0.1"),
+        incoming(visit(22), source="127.0.0.1"),
+        incoming(visit(22), source=HOST[4]),
+        incoming(visit(22), source="192.168.1.7"),
+        incoming(visit(22), source="224.0.0.1"),
+        incoming(visit(22), flags="MF"),
+        incoming(echo(4, 5000)),
+    ],
+    ids=lambda packet: dissect(packet).summary(),
+)
+def test_nothing_else_is_opened(open_world: World, packet: bytes) -> None:
+    assert open_world.server_sends(packet) == []
+    assert len(open_world.engine.flows) == 0
+
+
+def test_visitors_are_bounded_and_take_over_no_flow_of_ours(open_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wiresock_py.engine.inbound.MAX_VISITORS", 2)
+    for port in range(3):
+        open_world.server_sends(incoming(UDP(sport=41000 + port, dport=5005) / Raw(b"q")))
+    assert len(open_world.engine.flows) == 2
+    for flow in list(open_world.engine.flows):
+        open_world.engine.flows.remove(flow)
+    assert open_world.server_sends(incoming(UDP(sport=41009, dport=5005) / Raw(b"q")))
+
+
+def test_only_the_peer_that_was_named_may_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(
+        monkeypatch,
+        config("AllowedIPs = 203.0.113.0/24\nAllowInbound = 22", "AllowedIPs = 192.0.2.0/24"),
+    )
+    first, second = world.servers
+    second.send(incoming(visit(22), source="192.0.2.1"))
+    second.send(incoming(visit(22), source="203.0.113.9"))
+    first.send(incoming(visit(22), source="192.0.2.1"))
+    world.settle()
+    assert world.delivered() == []
+    first.send(incoming(visit(22), source="203.0.113.9"))
+    world.settle()
+    assert len(world.delivered()) == 1

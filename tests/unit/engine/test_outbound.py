@@ -9,6 +9,7 @@ from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPv6ExtHdrDestOpt
 from scapy.packet import Packet, Raw
 
+from tests.support.dns_messages import A, answer, query
 from tests.support.traffic import assert_sound, dissect, partial
 from tests.support.worlds import (
     ADDRESSES,
@@ -333,13 +334,18 @@ def test_a_query_goes_to_the_tunnels_server_and_is_answered_by_the_one_it_asked(
     world = make(interface=f"{ADDRESSES}\nDNS = {DNS[4]}")
     loopback = asked.startswith("127.")
     source = "127.0.0.1" if loopback else HOST[4]
-    query = outgoing(udp(CHROME_PORT, b"query", 53), source=source, to=asked)
-    world.host_sends(query, adapter="lo" if loopback else "eth0")
+    asked_for = query("example.com")
+    world.host_sends(
+        outgoing(udp(CHROME_PORT, asked_for, 53), source=source, to=asked), adapter="lo" if loopback else "eth0"
+    )
     (inner,) = map(assert_sound, world.server.take())
     assert (inner.src, inner.dst, inner[UDP].dport) == (TUNNEL[4], DNS[4], 53)
-    answer = incoming(UDP(sport=53, dport=CHROME_PORT) / Raw(b"answer"), source=DNS[4])
-    (delivered,) = map(assert_sound, world.server_sends(answer))
+    told = answer(asked_for, [("example.com", A, 60, "192.0.2.1")])
+    (delivered,) = map(
+        assert_sound, world.server_sends(incoming(UDP(sport=53, dport=inner.sport) / Raw(told), source=DNS[4]))
+    )
     assert (delivered.src, delivered.dst, delivered[UDP].sport) == (asked, source, 53)
+    assert (delivered[UDP].dport, bytes(delivered[UDP].payload)) == (CHROME_PORT, told)
     assert world.outside() == []
 
 

@@ -256,12 +256,12 @@ def test_what_was_decided_by_rules_that_just_changed_is_decided_again(
     admission = world.engine._admission
     old, decide = admission._rules, type(admission._rules).decide
 
-    def change_meanwhile(self: object, *given: object) -> object:
+    def change_meanwhile(self: object, *given: object, **more: object) -> object:
         if self is old and admission._rules is old:
             from wiresock_py.rules import Rules
 
             admission.follow(Rules([config(FIREFOX_ONLY)]))
-        return decide(self, *given)  # type: ignore[arg-type]  # as it came
+        return decide(self, *given, **more)  # type: ignore[arg-type]  # as it came
 
     monkeypatch.setattr(type(old), "decide", change_meanwhile)
     assert admission.admit(key(CHROME), CHROME, world.now).route is Route.DIRECT
