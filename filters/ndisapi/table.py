@@ -77,7 +77,7 @@ class Table:
     def bypass(self, flows: Iterable[FiveTuple], now: float) -> None:
         """Leave these TCP or UDP flows in the kernel from now on."""
         with self._lock:
-            fresh = [flow for flow in flows if flow not in self._bypassed]
+            fresh = [flow for flow in dict.fromkeys(flows) if flow not in self._bypassed]
             self._bypassed.update(dict.fromkeys(fresh, now))
             if len(self._bypassed) > MAX_BYPASSED:
                 for flow in list(self._bypassed)[: len(self._bypassed) - MAX_BYPASSED * 3 // 4]:
