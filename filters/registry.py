@@ -47,12 +47,13 @@ def available() -> dict[str, str | None]:
 
 
 def default_name() -> str:
-    """The backend to use when the user names none. Raises BackendError with the reason of each that cannot work."""
+    """The backend to use when the user names none. Raises BackendError with the reason of each of this system's."""
     reasons = available()
     for name in _PREFERENCE:
         if reasons[name] is None:
             return name
-    causes = "; ".join(f"{name}: {reasons[name]}" for name in _PREFERENCE)
+    ours = [name for name in _PREFERENCE if sys.platform in _CLASSES[name][2]] or _PREFERENCE
+    causes = "; ".join(f"{name}: {reasons[name]}" for name in ours)
     raise BackendError(f"no interception backend works here: {causes}")
 
 

@@ -33,6 +33,13 @@ def test_memory_is_never_chosen_by_itself(monkeypatch: pytest.MonkeyPatch) -> No
         registry.default_name()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="netfilter is Linux's")
+def test_what_is_not_for_this_system_is_no_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.backend_class("netfilter"), "unavailable_reason", lambda: "run as root")
+    with pytest.raises(BackendError, match=r"^no interception backend works here: netfilter: run as root$"):
+        registry.default_name()
+
+
 def test_a_backend_of_another_system_is_known_but_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr("importlib.import_module", lambda _name: pytest.fail("imported"))
