@@ -8,6 +8,7 @@ import click
 
 from wiresock_py.cli.options import config_files, json_output, load_configs, settings_file, tell_notices
 from wiresock_py.config import Config, Peer, Settings, load_settings
+from wiresock_py.filters.registry import backend_class
 from wiresock_py.network import on_link_networks
 from wiresock_py.rules import Rules
 
@@ -25,6 +26,8 @@ def check(files: tuple[Path, ...], settings_path: Path | None, as_json: bool) ->
     """
     configs = load_configs(files)
     settings = load_settings(settings_path)
+    if settings.backend != "auto":
+        backend_class(settings.backend)  # says so if there is none of that name
     rules = Rules(configs, settings, on_link=on_link_networks())
     tell_notices(configs, rules.notices)
     if as_json:

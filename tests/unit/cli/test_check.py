@@ -6,6 +6,7 @@ from click.testing import CliRunner
 
 from tests.support.configs import EVERYTHING, PRESHARED_KEY, PRIVATE_KEY, PUBLIC_KEY, conf
 from wiresock_py.cli import main
+from wiresock_py.errors import EXIT_BACKEND
 
 PEER = f"""PresharedKey = {PRESHARED_KEY}
 Endpoint = vpn.example.net:51820
@@ -110,3 +111,12 @@ def test_every_kind_of_list_is_summed_up(tmp_path: Path) -> None:
     given = json.loads(CliRunner().invoke(main, ["check", "--json", str(file), "--settings", str(settings)]).stdout)
     assert given["settings"]["rules"] == ["{apps: ssh, action: direct}", "{action: tunnel other}"]
     assert given["tunnels"][0]["peers"][0]["allow_inbound"] == ["22/tcp", "8000-8100"]
+
+
+def test_a_backend_that_does_not_exist_is_an_error(files: list[str], tmp_path: Path) -> None:
+    settings = tmp_path / "wrong.yaml"
+    settings.write_text("backend: wintun\napp_groups: {web: [chrome]}")
+    result = CliRunner().invoke(main, ["check", files[0], "--settings", str(settings)])
+    assert result.exit_code == EXIT_BACKEND
+    assert "no backend 'wintun' (use one of: " in result.stderr
+    assert result.stdout == ""
