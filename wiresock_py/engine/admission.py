@@ -176,12 +176,13 @@ class Admission:
         return self._flows.add(key, way.route, now, peer=way.peer, local=way.local, remote=way.remote, owner=app)
 
     def introduce(self, app: App, key: FiveTuple, decision: Decision, route: Route) -> None:
-        """Say once for each app and route where its packets go."""
-        introduction = (app.path, route, decision.tunnel)
+        """Say once for each app and route where its packets go, and once for all where nobody asked whose they are."""
+        name = app.name if app != SYSTEM or self.needs_owner(key) else "every app"
+        introduction = (app.path or name, route, decision.tunnel)
         if introduction in self._introduced or len(self._introduced) >= MAX_INTRODUCED:
             return
         self._introduced.add(introduction)
         where = {Route.TUNNEL: "into the tunnel", Route.DIRECT: "direct", Route.BLOCK: "blocked"}[route]
-        process = f"{app.name} (pid {app.pid})" if app.pid else app.name
+        process = f"{name} (pid {app.pid})" if app.pid else name
         protocol = PROTOCOL_NAMES.get(key.protocol, f"protocol {key.protocol}")
         log.info("%s: first %s packet goes %s: %s", process, protocol, where, decision.reason)

@@ -101,6 +101,20 @@ def test_an_app_is_introduced_once_for_each_way_its_packets_go(make: Make, caplo
     assert direct.startswith("chrome (pid 100): first TCP packet goes direct: ")
 
 
+def test_where_nobody_asked_whose_packets_they_are_all_apps_are_introduced(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    admission, _ = make(config(EVERYTHING))
+    with caplog.at_level(logging.INFO):
+        admission.admit(key(), SYSTEM, 1.0)
+    assert caplog.messages[0].startswith("every app: first TCP packet goes into the tunnel: AllowedIPs = ")
+    caplog.clear()
+    admission, _ = make(config(f"{EVERYTHING}\nDisallowedApps = chrome"))
+    with caplog.at_level(logging.INFO):
+        admission.admit(key(), SYSTEM, 1.0)
+    assert caplog.messages[0].startswith("SYSTEM: first TCP packet goes into the tunnel: ")
+
+
 def test_introductions_are_bounded(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     admission, _ = make(config(CHROME_ONLY))
     with caplog.at_level(logging.INFO):
