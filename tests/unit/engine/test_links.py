@@ -4,6 +4,8 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from scapy.layers.inet import UDP
@@ -126,6 +128,41 @@ def test_a_peer_that_roams_is_answered_where_it_is(monkeypatch: pytest.MonkeyPat
     world.server.take()
     world.host_sends(outgoing(UDP(sport=5000, dport=7) / Raw(b"z")))
     assert len(world.server.take()) == 1
+
+
+def test_a_keepalive_is_not_answered_and_data_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keepalive in answer to a keepalive would go on for ever."""
+    world = World(monkeypatch, config(f"{EVERYTHING}\nAllowedApps = chrome"))
+    (link,) = world.links
+    for content, answers in (([], 0), ([incoming(UDP(sport=7, dport=5000) / Raw(b"x"))], 1)):
+        tunnel = world.server.tunnel
+        sent = tunnel.write(content, world.now) if content else tunnel._keepalive(world.now)
+        world.server.send_datagrams(sent)
+        world.settle()
+        before = link.stats(world.now)[0].tx_packets
+        world.now += 10.0
+        link.tick(world.now)
+        assert link.stats(world.now)[0].tx_packets - before == answers
+
+
+def test_what_was_opened_on_a_session_erased_meanwhile_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening takes no lock, so the tick may erase a session under it."""
+    world = World(monkeypatch, config(f"{EVERYTHING}\nAllowedApps = chrome"))
+    (link,) = world.links
+    (peer,) = link.peers
+    opening = link.datapath.open_datagrams
+
+    def erased_meanwhile(*arguments: Any) -> None:
+        opening(*arguments)
+        link.device.down()
+
+    monkeypatch.setattr(link, "datapath", replace(link.datapath, open_datagrams=erased_meanwhile))
+    world.server.endpoint = Endpoint("198.51.100.77", 4444)
+    before = link.stats(world.now)[0].rx_packets
+    world.server_sends(incoming(UDP(sport=7, dport=5000) / Raw(b"x")))
+    assert link.stats(world.now)[0].rx_packets == before
+    assert peer.endpoint == SERVERS[0]
+    assert peer.timers.deadline == float("inf")
 
 
 def test_closing_erases_the_sessions_and_may_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
