@@ -115,6 +115,14 @@ class Backend(Protocol):
     def reset(cls) -> list[str]:
         """Remove what any run left behind, also a crashed one; one line for each thing removed."""
 
+    @classmethod
+    def guard(cls) -> AbstractContextManager[object]:
+        """Held by the process that starts and replaces those with an open backend; captures nothing itself.
+
+        Within the ``with`` block what a dying process leaves in the system stays there, also where the system would
+        clean up after the last process. Raises BackendError.
+        """
+
     def open(self, plan: CapturePlan) -> None:
         """Start to capture. Clears first what an earlier run left behind. Raises BackendError, changing nothing."""
 

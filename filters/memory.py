@@ -10,7 +10,7 @@ Whoever plays the host uses ``stack_sends`` and ``stack_received``; whoever play
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -75,6 +75,11 @@ class MemoryBackend:
     def reset(cls) -> list[str]:
         """Nothing: what is in memory does not outlive its process."""
         return []
+
+    @classmethod
+    def guard(cls) -> AbstractContextManager[object]:
+        """Nothing, likewise."""
+        return nullcontext()
 
     def open(self, plan: CapturePlan) -> None:
         """Start to capture by *plan*, which replaces one left standing by ``close(keep_blocking=True)``."""

@@ -9,7 +9,7 @@ import atexit
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar
 
 from wiresock_py.errors import BackendError
@@ -62,6 +62,11 @@ class NdisApiBackend:
         """Undo what any run left behind in the driver, also a crashed one; one line for each thing."""
         with NdisApi(device()) as api:
             return api.restore()
+
+    @classmethod
+    def guard(cls, device: Callable[[], Device] = open_device) -> AbstractContextManager[object]:
+        """A handle to the driver, which may forget modes and filters when its last one closes."""
+        return NdisApi(device())
 
     @property
     def largest_to_stack(self) -> int:

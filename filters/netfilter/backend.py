@@ -88,6 +88,11 @@ class NetfilterBackend:
             return f"this kernel gives no netfilter socket ({error.strerror}); load nfnetlink_queue"
         return "this kernel has no NFQUEUE; load nfnetlink_queue or use a kernel with it"
 
+    @classmethod
+    def guard(cls) -> AbstractContextManager[object]:
+        """Nothing: rules are the kernel's, and no process' end removes them."""
+        return nullcontext()
+
     @property
     def mark(self) -> int:
         """SO_MARK for the client's own sockets (tunnel UDP, DNS look-ups): what carries it is never captured."""

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from types import FrameType
 from typing import IO, Any
 
@@ -50,6 +51,7 @@ class Supervisor:
         self._events: queue.SimpleQueue[tuple[int, dict[str, Any]]] = queue.SimpleQueue()
         self._configurations: list[str] = []
         self._line: Line | None = None
+        self._guard = ExitStack()
         self._standing = False
         """Whether a worker was given the queues and did not end in order: its rules may stand."""
         self._stopping = False
@@ -73,6 +75,7 @@ class Supervisor:
             return self._replace_workers()
         finally:
             self._restore()
+            self._guard.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -152,7 +155,8 @@ class Supervisor:
                 if self._line is not None:
                     self._line.release()
                     self._line = None
-                self._standing = True
+                if not self._standing:
+                    self._keep_standing()
                 _tell(worker, "open")
             case "serving":
                 self._served = True
@@ -160,6 +164,15 @@ class Supervisor:
                 self._configurations = message["configurations"]
             case "refused":
                 self._refused = int(message["exit_code"])
+
+    def _keep_standing(self) -> None:
+        """From now on rules may stand, and must not fall with a worker where the system would clean up after it."""
+        self._standing = True
+        if self._options.kill_switch != "off":
+            try:
+                self._guard.enter_context(backend_class(self._options.backend or default_name()).guard())
+            except WiresockError as error:
+                log.warning("what a worker that dies leaves in place may fall with it: %s", error)
 
     def _listen(self, pid: int, stream: IO[bytes]) -> None:
         while message := messages.receive(stream):

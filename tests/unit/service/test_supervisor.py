@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ class Backend:
 
     def __init__(self) -> None:
         self.resets = 0
+        self.guards: list[str] = []
+        self.failure: BackendError | None = None
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        if self.failure is not None:
+            raise self.failure
+        self.guards.append("held")
+        yield
+        self.guards.append("released")
 
     def reset(self) -> list[str]:
         self.resets += 1
@@ -121,6 +132,26 @@ def test_a_signal_stops_the_worker_in_order(stage: Stage, number: int) -> None:
     assert stage.run("serve()") == 0
     assert stage.notes == ["born", "open", "stop"]
     assert (stage.line, stage.backend.resets) == ([], 0)
+
+
+def test_what_workers_leave_is_guarded_while_there_may_be_some(stage: Stage) -> None:
+    killed = 'say("waiting", configurations=["a"]); hear(); say("serving"); note("open"); os.kill(os.getpid(), 9)'
+    stage.stop_when("open", times=2)
+    assert stage.run(f"if lives == 0:\n    {killed}\nserve()") == 0
+    assert stage.backend.guards == ["held", "released"]
+
+
+def test_without_a_kill_switch_nothing_is_guarded(stage: Stage) -> None:
+    stage.stop_when("open")
+    assert stage.run("serve()", kill_switch="off") == 0
+    assert stage.backend.guards == []
+
+
+def test_a_guard_that_fails_is_said_and_no_reason_to_stop(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    stage.backend.failure = BackendError("no more handles")
+    stage.stop_when("open")
+    assert stage.run("serve()") == 0
+    assert "may fall with it: no more handles" in caplog.text
 
 
 RELOADING = """

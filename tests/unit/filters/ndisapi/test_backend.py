@@ -602,6 +602,23 @@ def test_a_run_that_is_killed_leaves_what_the_driver_makes_of_it_and_the_next_on
         assert api.restore() == []
 
 
+def test_a_guard_keeps_the_plan_blocked_where_the_driver_forgets_with_its_last_handle() -> None:
+    emulator = Emulator(resets_on_close=True)
+    host = EthernetHost(emulator, ADAPTERS, default=("eth0",))
+    killed_device = emulator.open()
+    killed = NdisApiBackend(host, lambda: killed_device)
+    with NdisApiBackend.guard(emulator.open):
+        killed.open(PLAN)
+        killed_device.close()
+        with pytest.raises(DeviceError):
+            killed.close()
+        host.stack_sends(datagram(b"secret"))
+        host.stack_sends(datagram(b"open", to=NEIGHBOUR))
+        assert payloads(host.network_received()) == [b"open"]
+    host.stack_sends(datagram(b"free"))
+    assert payloads(host.network_received()) == [b"free"]
+
+
 # Figures.
 
 
