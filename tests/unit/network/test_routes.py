@@ -1,5 +1,6 @@
 import socket
 import struct
+import subprocess
 import sys
 
 import pytest
@@ -49,6 +50,8 @@ def test_a_link_that_is_down_leads_nowhere(two_links: Run) -> None:
     two_links("ip route add default via 10.1.0.1 metric 200")
     two_links("ip route add default via 10.2.0.1 metric 100")
     two_links("ip link set wan1p down")  # the carrier goes, the route stays
+    while b"linkdown" not in subprocess.check_output(["ip", "route", "show", "dev", "wan1"]):
+        pass  # the kernel tells of a carrier when it comes to it
     assert [route.adapter for route in default_routes(IPV4)] == ["wan0"]
 
 
