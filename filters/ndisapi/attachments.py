@@ -43,16 +43,23 @@ class Attachment:
         return self.host.index
 
 
-def attachments(api: NdisApi, host: HostNetwork) -> tuple[Attachment, ...]:
-    """The adapters that both sides know, in the driver's order."""
+def attachments(api: NdisApi, host: HostNetwork, before: Sequence[Attachment] = ()) -> tuple[Attachment, ...]:
+    """The adapters that both sides know, in the driver's order.
+
+    One that Windows does not name for the moment (its link is down, its address not there yet) is as it was *before*:
+    nothing may pass by it when it comes back before we know.
+    """
     adapters = host.adapters()
     by_guid = {adapter.guid.upper(): adapter for adapter in adapters if adapter.guid}
+    known = {attachment.adapter: attachment for attachment in before}
     found: list[Attachment] = []
     for bound in api.adapters():
         if bound.medium == MEDIUM_WAN:
             found += _dialled(api, bound, adapters)
         elif (adapter := by_guid.get(bound.guid)) is not None:
             found.append(_attach(bound, adapter, bound.mac, bound.mtu))
+        elif bound in known:
+            found.append(known[bound])
     return tuple(found)
 
 

@@ -146,7 +146,8 @@ class NdisApiBackend:
         """captured = passed + bypassed + dropped (+ the batch in hand); then injected, sent, and causes of loss.
 
         ``queue_full``: the driver had no room for packets of the plan, as far as its filters counted them.
-        ``not_ip``: frames that went on unchanged; ``foreign``: those captured in another program's name.
+        ``fragments_lost``: of datagrams that did not become whole. ``not_ip``: frames that went on unchanged;
+        ``foreign``: packets captured in another program's name.
         ``not_injected_…`` and ``not_sent_…`` name why a packet was refused; ``not_passed`` are packets that the driver
         did not take back. ``recaptured``: adapters that had lost their mode.
         """

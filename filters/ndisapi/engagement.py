@@ -79,11 +79,11 @@ class Engagement:
 
     def change(self, plan: CapturePlan) -> None:
         """Another plan, in one step; bypassed flows are shown again."""
-        self._set(plan, attachments(self._api, self._host), adopt=False)
+        self._set(plan, attachments(self._api, self._host, self._attachments), adopt=False)
 
     def look(self) -> None:
         """Engage again what is not as it should be. Raises BackendError and NetworkError; to be tried again."""
-        found = attachments(self._api, self._host)
+        found = attachments(self._api, self._host, self._attachments)
         if found != self._attachments:
             before, after = (_names(captured(some, self._plan)) for some in (self._attachments, found))
             if before != after:

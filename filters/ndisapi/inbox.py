@@ -7,6 +7,7 @@ columns are made by a handful of operations on all of it; anything else is looke
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 
 from wiresock_py.filters.base import PacketBatch, Verdict
 from wiresock_py.filters.ndisapi.adapters import Direction
@@ -18,6 +19,7 @@ from wiresock_py.filters.ndisapi.next_hops import NextHops
 from wiresock_py.filters.ndisapi.outbox import ETHERTYPES, IPV4_HEADER
 from wiresock_py.filters.ndisapi.packets import FRAME, STRIDE, PacketBlock
 from wiresock_py.filters.ndisapi.raw.constants import MAX_ETHER_FRAME
+from wiresock_py.filters.ndisapi.reassembly import IPV6_FRAGMENT, Reassembly
 from wiresock_py.filters.plan import PORTED
 from wiresock_py.flow import FiveTuple
 
@@ -31,8 +33,11 @@ MAX_TAGS = 2
 # Reads in a row that may bring nothing for us before ``receive`` ends, so that a flood of it does not keep its caller.
 PATIENCE = 16
 SMALLEST = ETHERNET_HEADER + IPV4_HEADER
-# Of each INTERMEDIATE_BUFFER: m_hAdapter, m_dwDeviceFlags, m_Length, m_8021q; of its frame: destination, type.
-_HEADS = struct.Struct(f"<Q8xII4xI20x6s6x2s{STRIDE - FRAME - ETHERNET_HEADER}x")
+# Room for datagrams that came in fragments, beside a batch.
+WHOLE_ROOM = 512 * 1024
+# Of each INTERMEDIATE_BUFFER: m_hAdapter, m_dwDeviceFlags, m_Length, m_8021q; of its frame: destination, type,
+# and, in the IP header, the fragment field of IPv4 or the next header of IPv6.
+_HEADS = struct.Struct(f"<Q8xII4xI20x6s6x2s6x2s{STRIDE - FRAME - ETHERNET_HEADER - 8}x")
 _PORTS = struct.Struct(">HH")
 
 
@@ -44,7 +49,12 @@ class Inbox:
         self._api = api
         self._next_hops = next_hops
         self._checksums = Checksums()
-        self._block = PacketBlock(capacity)
+        self._reassembly = Reassembly()
+        self._block = PacketBlock(capacity, WHOLE_ROOM)
+        self._whole: list[list[bytes]] = []
+        """The frames of each datagram that was put together; their tokens lie above the block's."""
+        self._whole_end = 0
+        self._resent = PacketBlock(capacity)
         self._batch = PacketBatch(self._block.data)
         self._offsets = [self._block.frame_offset(i) + ETHERNET_HEADER for i in range(capacity)]
         self._stopped = stopped
@@ -54,6 +64,13 @@ class Inbox:
         self.counters = Counter(
             captured=0, passed=0, bypassed=0, dropped=0, truncated=0, malformed=0, not_ip=0, foreign=0, not_passed=0
         )
+        self.read = 0
+        """Packets taken from the driver, fragments one by one."""
+
+    @property
+    def fragments_lost(self) -> int:
+        """Of datagrams that did not become whole."""
+        return self._reassembly.lost
 
     def close(self) -> None:
         """After the driver was told to forget the event."""
@@ -84,7 +101,12 @@ class Inbox:
         counters["passed"] += len(verdicts) - dropped - bypassed
         flows = []
         if dropped < len(verdicts):
-            self._pass_on([token for token, verdict in zip(tokens, verdicts, strict=True) if verdict != DROP])
+            going = [token for token, verdict in zip(tokens, verdicts, strict=True) if verdict != DROP]
+            if self._whole:
+                self._send_again([frame for token in going for frame in self._frames(token)])
+                going = [token for token in going if token < self._block.capacity]
+            if going:
+                self._pass_on(going)
             if bypassed:
                 flows = [_flow(batch, i) for i, verdict in enumerate(verdicts) if verdict == BYPASS]
         tokens.clear()  # decided: nothing is sent twice
@@ -98,6 +120,7 @@ class Inbox:
             count = self._api.read_unsorted(self._block)
             if not count:
                 return None
+            self.read += count
             self._sort(count)
             if batch.offset:
                 self.counters["captured"] += len(batch)
@@ -107,9 +130,11 @@ class Inbox:
 
     def _sort(self, count: int) -> None:
         """Fill the batch from the block."""
-        handles, directions, lengths, tags, to, kinds = zip(
+        handles, directions, lengths, tags, to, kinds, fields = zip(
             *_HEADS.iter_unpack(self._block.data[: count * STRIDE]), strict=True
         )
+        self._whole.clear()
+        self._whole_end = self._block.capacity * STRIDE
         handle = handles[0]
         if (
             handles.count(handle) == count
@@ -120,6 +145,7 @@ class Inbox:
             and min(lengths) >= SMALLEST
             and max(lengths) <= MAX_ETHER_FRAME
             and not any(tags)
+            and not any(_is_fragment(kind, field) for kind, field in set(zip(kinds, fields, strict=True)))
         ):
             batch = self._batch
             batch.offset += self._offsets[:count]
@@ -167,13 +193,53 @@ class Inbox:
         version = batch.data[packet] >> 4
         destination = batch.data[packet + 16 : packet + 20] if version == 4 else batch.data[packet + 24 : packet + 40]
         self._next_hops.learn(attachment, bytes(batch.data[frame:packet]), bytes(destination), tag)
-        batch.offset.append(packet)
-        batch.length.append(length - link)
+        if _is_fragment(IPV4 if version == 4 else IPV6, bytes(batch.data[packet + 6 : packet + 8])):
+            self._put_together(i, attachment, batch.data[packet : frame + length])
+        else:
+            self._show(packet, length - link, attachment, i)
+        return True
+
+    def _show(self, offset: int, length: int, attachment: Attachment, token: int) -> None:
+        batch = self._batch
+        batch.offset.append(offset)
+        batch.length.append(length)
         batch.flags.append(0)
         batch.adapter.append(attachment.index)
-        batch.token.append(i)
+        batch.token.append(token)
         batch.verdict.append(DROP)
-        return True
+
+    def _put_together(self, i: int, attachment: Attachment, packet: memoryview) -> None:
+        """Show a datagram that came in fragments once it is whole."""
+        found = self._reassembly.add(packet, self._block.copy(i), monotonic())
+        if found is None:
+            return
+        whole, frames = found
+        start, end = self._whole_end, self._whole_end + len(whole)
+        if end > len(self._block.data):
+            self._reassembly.lost += len(frames)
+            return
+        self._block.data[start:end] = whole
+        self._whole_end = end
+        self._show(start, len(whole), attachment, self._block.capacity + len(self._whole))
+        self._whole.append(frames)
+
+    def _frames(self, token: int) -> list[bytes]:
+        """Those of a datagram that was put together; none for other packets."""
+        number = token - self._block.capacity
+        return self._whole[number] if number >= 0 else []
+
+    def _send_again(self, frames: Sequence[bytes]) -> None:
+        """Fragments on their way, as they were."""
+        block = self._resent
+        for at in range(0, len(frames), block.capacity):
+            block.clear()
+            for frame in frames[at : at + block.capacity]:
+                block.append_copy(frame)
+            try:
+                taken = self._api.send_unsorted_to_adapters(block)
+            except DeviceError:
+                taken = 0
+            self.counters["not_passed"] += len(block) - taken
 
     def _pass_on(self, indices: Sequence[int], send: Callable[[PacketBlock, Sequence[int]], int] | None = None) -> None:
         """On their way, to the network unless *send* says otherwise."""
@@ -182,6 +248,11 @@ class Inbox:
         except DeviceError:  # the adapter has gone, or the driver has no memory
             taken = 0
         self.counters["not_passed"] += len(indices) - taken
+
+
+def _is_fragment(kind: bytes, field: bytes) -> bool:
+    """By the bytes 6 and 7 of its IP header."""
+    return bool(field[0] & 0x3F or field[1]) if kind == IPV4 else field[0] == IPV6_FRAGMENT
 
 
 def _link_length(frame: memoryview) -> int:

@@ -54,10 +54,11 @@ class PacketBlock:
     belongs to the block; what a read puts there is valid until the next read. Not for use by two threads at once.
     """
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    def __init__(self, capacity: int = CAPACITY, spare: int = 0) -> None:
+        """*spare* bytes of ``data`` behind the packets are the caller's own."""
         self.capacity = capacity
         self.count = 0
-        self._memory = (ctypes.c_uint8 * (capacity * STRIDE))()
+        self._memory = (ctypes.c_uint8 * (capacity * STRIDE + spare))()
         self.data = memoryview(self._memory).cast("B")
         self._base = ctypes.addressof(self._memory)
         self._addresses = [self._base + i * STRIDE for i in range(capacity)]
@@ -109,6 +110,17 @@ class PacketBlock:
         if self.count == self.capacity:
             raise BackendError(f"the block is full: it holds {self.capacity} packets", "send it first")
         self.put(self.count, frame, direction, adapter, vlan)
+        self.count += 1
+
+    def copy(self, i: int) -> bytes:
+        """Packet *i* as the driver has it, header and frame."""
+        start = i * STRIDE
+        return bytes(self.data[start : start + FRAME + min(self.length(i), MAX_ETHER_FRAME)])
+
+    def append_copy(self, packet: bytes) -> None:
+        """Behind the last packet one that ``copy`` made; there must be room."""
+        start = self.count * STRIDE
+        self.data[start : start + len(packet)] = packet
         self.count += 1
 
     def clear(self) -> None:

@@ -141,6 +141,7 @@ class Serving:
     def statistics(self) -> dict[str, int]:
         """As the backend's."""
         counters = {**self._inbox.counters, **self._counters, **self.engagement.counters, "queue_full": self._lost()}
+        counters["fragments_lost"] = self._inbox.fragments_lost
         for prefix, outbox in (("not_injected", self._into_stack), ("not_sent", self._onto_network)):
             counters.update({f"{prefix}_{cause}": count for cause, count in outbox.refusals.items()})
         return counters
@@ -152,8 +153,7 @@ class Serving:
             queued = sum(self.api.queue_size(adapter) for adapter in self.engagement.adapters)
         except DeviceError:
             return 0  # an adapter has gone this moment
-        counters = self._inbox.counters
-        return max(0, matched - queued - counters["captured"] - counters["truncated"])
+        return max(0, matched - queued - self._inbox.read + self._inbox.counters["foreign"])
 
     def _wake(self) -> None:
         """Something changed, or is about to end."""

@@ -96,3 +96,14 @@ def test_a_dial_up_connection_is_the_link_that_has_its_address() -> None:
         assert found.mac == b"\x02\x50\0\0\0\x01"
         emulator.fail(Ioctl.GET_RAS_LINKS, 87)  # it went since it was listed
         assert attachments(api, Host(connection)) == ()
+
+
+def test_an_adapter_that_windows_does_not_name_for_the_moment_is_as_it_was() -> None:
+    emulator = Emulator()
+    plugged = emulator.add_adapter("Ethernet")
+    with NdisApi(emulator.open()) as api:
+        before = attachments(api, Host(known(plugged, 3, GATEWAY)))
+        assert attachments(api, Host()) == ()
+        assert attachments(api, Host(), before) == before
+        emulator.reattach_adapter(plugged)
+        assert attachments(api, Host(), before) == (), "under a new handle it has no mode of ours"

@@ -9,11 +9,11 @@ from ipaddress import ip_network
 
 import pytest
 
-from tests.backends.packets import Datagram, build, read
+from tests.backends.packets import Datagram, build, checksum, read
 from tests.support.drivers import Driver
 from tests.support.ethernet import EthernetHost
 from wiresock_py.errors import BackendError
-from wiresock_py.filters import CapturePlan, PacketBatch, PacketFlag, Verdict
+from wiresock_py.filters import CapturePlan, HostAdapter, PacketBatch, PacketFlag, Verdict
 from wiresock_py.filters.ndisapi import (
     NO_EVENT,
     Action,
@@ -218,6 +218,81 @@ def test_what_is_for_nobody_here_is_refused_and_counted(
     backend.open(PLAN)
     assert backend.send_to_stack([packet]) == 0
     assert backend.statistics()[f"not_injected_{cause}"] == 1
+
+
+# Fragments.
+
+
+def fragments(version: int, size: int, port: int = 5000) -> list[bytes]:
+    """A datagram as the stack sends it when it is larger than a frame."""
+    whole = datagram(bytes(size), version, port)
+    header = 20 if version == 4 else 40
+    found = []
+    for at in range(0, len(whole) - header, 1440):
+        payload = whole[header + at : header + at + 1440]
+        more = at + len(payload) < len(whole) - header
+        if version == 4:
+            word = (at // 8 | (0x2000 if more else 0)).to_bytes(2, "big")
+            head = bytearray(whole[:2] + (20 + len(payload)).to_bytes(2, "big") + b"\0\7" + word + whole[8:20])
+            head[10:12] = bytes(2)
+            head[10:12] = checksum(bytes(head)).to_bytes(2, "big")
+            found.append(bytes(head) + payload)
+        else:
+            length = (8 + len(payload)).to_bytes(2, "big")
+            extension = bytes((17, 0)) + (at | more).to_bytes(2, "big") + bytes((0, 0, 0, 7))
+            found.append(whole[:4] + length + bytes((44, 64)) + whole[8:40] + extension + payload)
+    return found
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("size", [1600, 9000, 60_000])
+def test_a_datagram_that_the_stack_fragmented_is_captured_whole(
+    backend: NdisApiBackend, host: EthernetHost, version: int, size: int
+) -> None:
+    backend.open(PLAN)
+    pieces = fragments(version, size)
+    for verdict in (Verdict.DROP, Verdict.PASS):
+        for piece in pieces:
+            host.stack_sends(piece)
+        batch = backend.receive(PATIENCE)
+        (whole,) = packets(batch)
+        assert batch is not None
+        found = read(whole)
+        assert found is not None
+        assert (found.source_port, len(found.payload)) == (5000, size)
+        batch.verdict[0] = verdict
+        backend.finish(batch)
+        assert host.network_received() == (pieces if verdict else [])
+    counted = backend.statistics()
+    assert (counted["captured"], counted["passed"], counted["dropped"]) == (2, 1, 1)
+    assert counted["queue_full"] == counted["fragments_lost"] == 0
+
+
+def test_fragments_and_whole_packets_go_on_side_by_side(backend: NdisApiBackend, host: EthernetHost) -> None:
+    backend.open(PLAN)
+    sent = []
+    for number in range(20):
+        sent += [*fragments(4, 3000, 6000 + number), datagram(b"%d" % number)]
+    for packet in sent:
+        host.stack_sends(packet)
+    found: list[bytes] = []
+    while len(found) < 40:
+        batch = backend.receive(PATIENCE)
+        found += packets(batch)
+        assert batch is not None
+        batch.verdict[:] = [Verdict.PASS] * len(batch)
+        backend.finish(batch)
+    assert sorted(host.network_received()) == sorted(sent)
+
+
+def test_the_later_fragments_of_a_bypassed_flow_follow_the_first(backend: NdisApiBackend, host: EthernetHost) -> None:
+    backend.open(PLAN)
+    host.stack_sends(datagram(b"small"))
+    take(backend, Verdict.BYPASS)
+    pieces = fragments(4, 3000)
+    for piece in pieces:
+        host.stack_sends(piece)
+    assert host.network_received()[1:] == pieces
 
 
 # Next hops.
@@ -434,6 +509,29 @@ def test_the_capture_follows_the_default_route(
     host.stack_sends(datagram(b"new way", source="10.78.0.2"), "side0")
     assert take(backend) == [b"new way"]
     assert "now capturing on side0" in caplog.text
+
+
+def test_an_adapter_whose_link_is_down_for_a_moment_stays_captured(
+    backend: NdisApiBackend, host: EthernetHost, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving_module, "HEARTBEAT", 0.002)
+    backend.open(PLAN)
+    network = host.networks.pop("eth0")
+    looked = threading.Event()
+    adapters = host.adapters
+
+    def look() -> tuple[HostAdapter, ...]:
+        looked.set()
+        return adapters()
+
+    monkeypatch.setattr(host, "adapters", look)
+    for _ in range(2):
+        looked.clear()
+        assert looked.wait(PATIENCE)
+    host.networks["eth0"] = network
+    host.stack_sends(datagram(b"back again"))
+    assert take(backend) == [b"back again"]
+    assert host.network_received() == []
 
 
 def test_an_adapter_that_is_plugged_in_later_is_captured(

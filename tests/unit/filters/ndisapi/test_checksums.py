@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt
@@ -103,11 +103,13 @@ def test_later_one_packet_of_a_batch_is_enough_until_one_is_undone() -> None:
     assert sum(made.flags) <= PARTIAL, "another adapter is judged by itself"
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=20, max_size=80))
 def test_nothing_that_arrives_raises(content: bytes) -> None:
     Checksums().inspect(batch(content))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(WHOLE)), st.data())
 def test_no_packet_cut_off_or_damaged_raises(name: str, data: st.DataObject) -> None:
     packet = bytearray(bytes(WHOLE[name]))

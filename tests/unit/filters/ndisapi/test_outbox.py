@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wiresock_py.filters.base import Buffer
@@ -31,6 +31,7 @@ class Driver:
         return taken
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=4), max_size=20), st.integers(1, 7))
 def test_each_packet_is_a_frame_in_order_however_many_fit_into_a_request(
     packets: list[list[bytes]], capacity: int

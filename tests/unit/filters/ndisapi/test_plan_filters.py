@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.drivers import Plugged
@@ -60,6 +60,7 @@ def captured(plan: CapturePlan, content: bytes, before: Sequence[StaticFilter] =
     return table.decide(frame(content), Direction.SEND, 1)[0] == Action.REDIRECT
 
 
+@settings(deadline=None)
 @given(
     plans,
     st.sampled_from(ADDRESSES),
