@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Self
 
 from wiresock_py.crypto import Session
-from wiresock_py.datapath.flows import Flow
+from wiresock_py.datapath.flows import Flow, FlowTable
 from wiresock_py.filters.base import Buffer
 
 class Sealer:
@@ -54,10 +54,14 @@ class Sealing:
         counter: int,
         mtu: int,
         now: float,
-        place: int,
-        track: Callable[[Flow, int, int], None],
+        end: int,
+        room: int,
+        runs: list[tuple[int, int, int]],
+        exhausted: list[int],
+        table: FlowTable,
+        track: Callable[[FlowTable, Flow, int, int, int], None],
         /,
-    ) -> tuple[list[tuple[int, int]], int, int, list[int], list[int], int] | None: ...
+    ) -> tuple[int, int, int, int, list[int], int] | None: ...
     def encrypt(self, buffer: memoryview, /) -> None: ...
     def clear(self) -> None: ...
 

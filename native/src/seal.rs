@@ -26,6 +26,11 @@ const PADDING_MULTIPLE: usize = 16;
 /// Linux' TCP_MIN_SND_MSS: a peer that announces less only wants to see us send headers.
 const MIN_SEGMENT: i64 = 48;
 const UNCUTTABLE: u8 = SYN_FLAG | RST_FLAG | URGENT_FLAG;
+/// What one send with UDP_SEGMENT takes, see `wiresock_py/datapath/batch.py`.
+const MAX_RUN_SEGMENTS: usize = 64;
+const MAX_RUN_BYTES: usize = 65_507;
+/// Bytes that are encrypted sooner than the interpreter's lock is handed over and back.
+const FEW: usize = 2048;
 /// `PacketFlag.CHECKSUM_PARTIAL`
 const PARTIAL: u32 = 1;
 
@@ -63,9 +68,9 @@ pub struct Sealing {
     batches: Vec<Batch>,
 }
 
-/// The outcome of `plan`: datagrams as (how many, their size) in their order, the bytes of all, the next counter, and
-/// indices of packets that are too large, that found no counter left, and how many were corrupt.
-type Planned = (Vec<(usize, usize)>, usize, u64, Vec<usize>, Vec<usize>, usize);
+/// The outcome of `plan`: where the buffer's datagrams end now, how many were added, how many more the last run takes,
+/// the next counter, indices of packets that are too large, and how many were corrupt.
+type Planned<'py> = (usize, usize, usize, u64, Bound<'py, PyList>, usize);
 
 #[pymethods]
 impl Sealing {
@@ -74,27 +79,31 @@ impl Sealing {
         Self::default()
     }
 
-    /// Plan the packets `indices` of a batch, their datagrams from `place` of the buffer on.
+    /// Plan the packets `indices` of a batch, their datagrams from `end` of the buffer on, which are entered in `runs`.
     ///
-    /// `track` is called with (flow, flags, sequence number) of every TCP packet with SYN, FIN or RST. None, with
-    /// nothing changed, if a packet among them has no plain IP header: then Python has to seal them.
+    /// `track` is called with (`table`, flow, flags, sequence number, MTU) of every TCP packet with SYN, FIN or RST.
+    /// None, with nothing changed, if a packet among them has no plain IP header: then Python has to seal them.
     #[expect(clippy::too_many_arguments, reason = "columns of three objects; called in one place")]
-    fn plan(
+    fn plan<'py>(
         &mut self,
-        data: &Bound<'_, PyAny>,
-        offsets: &Bound<'_, PyList>,
-        lengths: &Bound<'_, PyList>,
-        flags: &Bound<'_, PyList>,
-        indices: &Bound<'_, PyAny>,
-        flows: &Bound<'_, PyAny>,
-        sealer: &Bound<'_, Sealer>,
+        data: &Bound<'py, PyAny>,
+        offsets: &Bound<'py, PyList>,
+        lengths: &Bound<'py, PyList>,
+        flags: &Bound<'py, PyList>,
+        indices: &Bound<'py, PyAny>,
+        flows: &Bound<'py, PyAny>,
+        sealer: &Bound<'py, Sealer>,
         header: [u8; 8],
         counter: u64,
         mtu: u32,
         now: f64,
-        place: usize,
-        track: &Bound<'_, PyAny>,
-    ) -> PyResult<Option<Planned>> {
+        end: usize,
+        room: usize,
+        runs: &Bound<'py, PyList>,
+        exhausted: &Bound<'py, PyList>,
+        table: &Bound<'py, PyAny>,
+        track: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Planned<'py>>> {
         let data = Lent::new(data)?;
         let mut packets = Vec::with_capacity(indices.len()?);
         for i in indices.try_iter()? {
@@ -115,14 +124,15 @@ impl Sealing {
             }
             packets.push((i, start, ip, flow));
         }
-        let mut plan = Plan { counter, mtu, begin: place, place, groups: Vec::new(), jobs: Vec::new(), corrupt: 0 };
-        let (mut oversized, mut exhausted) = (Vec::new(), Vec::new());
+        let mut plan =
+            Plan { counter, mtu, place: end, groups: Vec::new(), jobs: Vec::with_capacity(packets.len()), corrupt: 0 };
+        let oversized = PyList::empty(runs.py());
         for (i, start, ip, flow) in packets {
             flow.borrow_mut().last_out = now;
             let partial = flags.get_item(i)?.extract::<u32>()? & PARTIAL != 0;
             let packet = &data.bytes()[start..start + ip.end];
             let outcome = if ip.protocol == TCP {
-                plan.tcp(packet, start, ip, &flow, partial, track)?
+                plan.tcp(packet, start, ip, &flow, partial, table, track)?
             } else if ip.end as u64 <= u64::from(mtu) {
                 plan.whole(start, ip, &mut flow.borrow_mut(), partial, false)
             } else {
@@ -130,12 +140,16 @@ impl Sealing {
             };
             match outcome {
                 Outcome::Planned => {}
-                Outcome::TooLarge => oversized.push(i),
-                Outcome::Exhausted => exhausted.push(i),
+                Outcome::TooLarge => oversized.append(i)?,
+                Outcome::Exhausted => exhausted.append(i)?,
             }
         }
-        let size = plan.place - plan.begin;
-        let planned = (plan.groups, size, plan.counter, oversized, exhausted, plan.corrupt);
+        let room = plan.groups.iter().try_fold((end, room), |(at, room), &(count, size)| {
+            let room = enter(runs, at, room, count, size)?;
+            PyResult::Ok((at + count * size, room))
+        });
+        let added = (plan.counter - counter) as usize;
+        let planned = (plan.place, added, room?.1, plan.counter, oversized, plan.corrupt);
         if !plan.jobs.is_empty() {
             self.batches.push(Batch { data, key: sealer.get().share(), header, mtu, jobs: plan.jobs });
         }
@@ -144,17 +158,22 @@ impl Sealing {
 
     /// Write the datagrams planned since the last call into `buffer`.
     fn encrypt(&mut self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.batches.is_empty() {
+            return Ok(());
+        }
         let batches = std::mem::take(&mut self.batches);
         let mut buffer = Lent::writable(buffer)?;
-        py.detach(|| {
+        let mut work = || {
             let out = buffer.bytes_mut();
             for batch in &batches {
                 let key = batch.key.in_use();
                 batch.jobs.iter().try_for_each(|job| batch.encrypt(job, &key, out))?;
             }
             Some(())
-        })
-        .ok_or_else(|| PyValueError::new_err("the buffer is too small"))
+        };
+        let size: usize = batches.iter().flat_map(|batch| &batch.jobs).map(|job| job.ip.end).sum();
+        if size <= FEW { work() } else { py.detach(work) }
+            .ok_or_else(|| PyValueError::new_err("the buffer is too small"))
     }
 
     /// Forget what was planned.
@@ -172,7 +191,6 @@ enum Outcome {
 struct Plan {
     counter: u64,
     mtu: u32,
-    begin: usize,
     place: usize,
     groups: Vec<(usize, usize)>,
     jobs: Vec<Job>,
@@ -188,6 +206,7 @@ impl Plan {
         ip: Ip,
         flow: &Bound<'_, FlowState>,
         partial: bool,
+        table: &Bound<'_, PyAny>,
         track: &Bound<'_, PyAny>,
     ) -> PyResult<Outcome> {
         let Some(header) = tcp_payload(packet, ip) else { return Ok(Outcome::TooLarge) };
@@ -200,7 +219,7 @@ impl Plan {
             state.acknowledged = i64::from(u32_at(packet, ip.transport + 8));
         }
         if flags & (SYN_FLAG | FIN_FLAG | RST_FLAG) != 0 {
-            track.call1((flow, flags, sequence))?;
+            track.call1((table, flow, flags, sequence, self.mtu))?;
         }
         let mut state = flow.borrow_mut();
         let mut limit = i64::from(self.mtu) - header as i64;
@@ -308,6 +327,42 @@ impl Batch {
         datagram[MESSAGE_HEADER + size..end].fill(0);
         key.seal(counter, &mut datagram[MESSAGE_HEADER..]);
     }
+}
+
+/// Enter `count` datagrams of `size` bytes each, which begin at `at`, in the runs that one UDP_SEGMENT send takes each;
+/// `room` is how many more the last run takes, before and after. As `DatagramBuffer.enter` has it.
+fn enter(runs: &Bound<'_, PyList>, mut at: usize, mut room: usize, mut count: usize, size: usize) -> PyResult<usize> {
+    while count > 0 {
+        let last = match runs.len() {
+            number if number > 0 && room > 0 => Some(number - 1),
+            _ => None,
+        };
+        let same = match last {
+            Some(number) => {
+                let (start, end, segment): (usize, usize, usize) = runs.get_item(number)?.extract()?;
+                (size <= segment).then_some((number, start, end, segment))
+            }
+            None => None,
+        };
+        let taken = match same {
+            Some((number, start, end, segment)) => {
+                let taken = if size == segment { count.min(room) } else { 1 };
+                room = if size == segment { room - taken } else { 0 };
+                runs.set_item(number, (start, end + taken * size, segment))?;
+                taken
+            }
+            None => {
+                room = (MAX_RUN_BYTES / size).clamp(1, MAX_RUN_SEGMENTS);
+                let taken = count.min(room);
+                room -= taken;
+                runs.append((at, at + taken * size, size))?;
+                taken
+            }
+        };
+        at += taken * size;
+        count -= taken;
+    }
+    Ok(room)
 }
 
 /// The size of a packet with its padding, which the MTU may cut short.

@@ -45,7 +45,7 @@ class DatagramBuffer:
     ``seal`` into it.
     """
 
-    __slots__ = ("_room", "data", "drops", "end", "exhausted", "packets", "runs", "view")
+    __slots__ = ("data", "drops", "end", "exhausted", "packets", "room", "runs", "view")
 
     def __init__(self, capacity: int = 1 << 20) -> None:
         self.data = bytearray(capacity)
@@ -55,7 +55,8 @@ class DatagramBuffer:
         self.packets = 0
         """Datagrams in the buffer."""
         self.runs: list[tuple[int, int, int]] = []
-        self._room = 0  # how many more datagrams the last run takes
+        self.room = 0
+        """How many more datagrams the last run takes."""
         self.exhausted: list[int] = []
         """Packets not sealed because the session's counter came to its limit."""
         self.drops: Counter[PacketDrop] = Counter()
@@ -65,7 +66,7 @@ class DatagramBuffer:
         """Forget the datagrams. ``seal`` appends, so that several peers may share a buffer."""
         self.end = 0
         self.packets = 0
-        self._room = 0
+        self.room = 0
         self.runs.clear()
         self.exhausted.clear()
 
@@ -87,15 +88,15 @@ class DatagramBuffer:
         """Enter *count* datagrams of *size* bytes each, just written at ``end``, in the runs."""
         self.packets += count
         while count:
-            if self._room and size <= self.runs[-1][2]:
+            if self.room and size <= self.runs[-1][2]:
                 start, end, segment = self.runs[-1]
-                taken = min(count, self._room) if size == segment else 1
-                self._room = self._room - taken if size == segment else 0
+                taken = min(count, self.room) if size == segment else 1
+                self.room = self.room - taken if size == segment else 0
                 self.runs[-1] = start, end + taken * size, segment
             else:
-                self._room = max(1, min(MAX_RUN_SEGMENTS, MAX_RUN_BYTES // size))
-                taken = min(count, self._room)
-                self._room -= taken
+                self.room = max(1, min(MAX_RUN_SEGMENTS, MAX_RUN_BYTES // size))
+                taken = min(count, self.room)
+                self.room -= taken
                 self.runs.append((self.end, self.end + taken * size, size))
             self.end += taken * size
             count -= taken

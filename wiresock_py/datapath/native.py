@@ -153,15 +153,19 @@ def seal_batch(
         mtu,
         now,
         out.end,
-        lambda flow, flags, sequence: seal.track_outbound(flows, flow, flags, sequence, mtu),
+        out.room,
+        out.runs,
+        out.exhausted,
+        flows,
+        seal.track_outbound,
     )
     if planned is None:  # a packet among them is not of the plain kind
         return seal.seal(batch, indices, flow, flows, session, mtu, now, out)
-    groups, size, session.counter, oversized, exhausted, corrupt = planned
-    out.reserve(size)
-    for count, each in groups:
-        out.enter(count, each)
-    out.exhausted += exhausted
+    end, packets, out.room, session.counter, oversized, corrupt = planned
+    if end > len(out.data):
+        out.reserve(end - out.end)
+    out.end = end
+    out.packets += packets
     if corrupt:
         out.drops[PacketDrop.BAD_CHECKSUM] += corrupt
     return oversized
