@@ -91,7 +91,7 @@ class TimedDevice(EmulatedDevice):
 class Wire:
     """Stands for the UDP socket: takes what is sent, and gives what was sealed for it."""
 
-    def __init__(self, port: int = 0, **_: int) -> None:
+    def __init__(self, port: int = 0, **_: object) -> None:
         self.port = port or 51820
         self.sent: list[tuple[bytes, int]] = []
         self.keep = True
@@ -105,6 +105,10 @@ class Wire:
         if self.keep:
             self.sent.append((bytes(data), segment_size))
         return count
+
+    def send_runs(self, data: memoryview, runs: list[tuple[int, int, int]], endpoint: object) -> None:
+        for start, end, segment_size in runs:
+            self.send_run(data[start:end], segment_size, endpoint)
 
     def receive_into(self, buffer: memoryview, _timeout: float) -> Received | None:
         data, segment_size = self.arriving.pop()

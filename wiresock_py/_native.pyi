@@ -39,6 +39,17 @@ class FlowState:
         /,
     ) -> Self: ...
 
+# Linux only
+class UdpReader:
+    def __init__(self) -> None: ...
+    def receive(
+        self, number: int, wake: int, buffer: memoryview, timeout: int, /
+    ) -> tuple[int, int, bytes | None, int]: ...
+
+def send_runs(
+    number: int, data: memoryview, runs: list[tuple[int, int, int]], address: bytes, /
+) -> tuple[int, int]: ...
+
 class Sealing:
     def __init__(self) -> None: ...
     def plan(
@@ -88,9 +99,9 @@ def open_datagrams(
     now: float,
     largest: int,
     most: int,
-    track: Callable[[Flow, int], None],
+    table: FlowTable,
     packets: list[list[Buffer]],
     control: list[bytes],
     received: list[tuple[Session, int, int, int]],
     /,
-) -> tuple[list[int], list[tuple[Session, bytes]]]: ...
+) -> tuple[list[tuple[int, int]], list[tuple[Session, bytes]]]: ...

@@ -13,6 +13,8 @@ mod merge;
 mod open;
 mod rewrite;
 mod seal;
+#[cfg(target_os = "linux")]
+mod udp;
 mod window;
 
 #[pyo3::pymodule]
@@ -27,6 +29,9 @@ mod _native {
     use crate::open::open_datagrams;
     #[pymodule_export]
     use crate::seal::Sealing;
+    #[cfg(target_os = "linux")]
+    #[pymodule_export]
+    use crate::udp::{UdpReader, send_runs};
     #[pymodule_export]
     use crate::window::ReplayWindow;
 }

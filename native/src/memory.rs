@@ -1,4 +1,5 @@
-//! The only unsafe code: memory that Python lends for a call, and keys that are overwritten when they are let go.
+//! The only unsafe code: memory and descriptors that Python lends for a call, and keys that are overwritten when they are
+//! let go.
 //!
 //! What a `Lent` promises rests on its caller, as everything does that works on a buffer without the interpreter's lock
 //! (`hashlib`, `zlib`, a socket's `recv_into`): whoever lends memory neither reads nor writes it until it is given back.
@@ -7,6 +8,8 @@
 #![allow(unsafe_code)]
 
 use std::mem::{ManuallyDrop, size_of};
+#[cfg(target_os = "linux")]
+use std::os::fd::BorrowedFd;
 use std::ptr;
 use std::slice;
 use std::sync::atomic::{Ordering, compiler_fence};
@@ -94,6 +97,16 @@ impl<T> Drop for Wiped<T> {
         }
         compiler_fence(Ordering::SeqCst);
     }
+}
+
+/// A file descriptor of Python's for the duration of a call.
+#[cfg(target_os = "linux")]
+pub fn descriptor(number: i32) -> PyResult<BorrowedFd<'static>> {
+    if number < 0 {
+        return Err(PyValueError::new_err("the descriptor is closed"));
+    }
+    // SAFETY: it is not -1; the caller keeps it open during the call, and whatever else it might be, the system checks.
+    Ok(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::headers::{ACK_FLAG, ECHO_REPLIES, FIN_FLAG, Ip, Plain, RST_FLAG, SYN_
 use crate::memory::Lent;
 use crate::merge::{MAX_PACKET, Run, Segment};
 use crate::rewrite::{clamp_mss, mss_limit, rewrite};
-use crate::seal::MESSAGE_HEADER;
+use crate::seal::{FEW, MESSAGE_HEADER};
 use crate::window::{LIMIT, ReplayWindow, Window, locked};
 
 const SHORTEST: usize = MESSAGE_HEADER + TAG;
@@ -22,7 +22,7 @@ const TYPE_INITIATION: u32 = 1;
 const TYPE_COOKIE_REPLY: u32 = 3;
 const TYPE_TRANSPORT: u32 = 4;
 
-/// How many were dropped, in the order of `DROPS` in `wiresock_py/datapath/native.py`.
+/// How many were dropped; they go to Python by their places in `DROPS` in `wiresock_py/datapath/native.py`.
 #[derive(Default)]
 struct Drops {
     short: usize,
@@ -71,21 +71,22 @@ pub fn open_datagrams<'py>(
     now: f64,
     largest: usize,
     most: usize,
-    track: &Bound<'py, PyAny>,
+    table: &Bound<'py, PyAny>,
     packets: &Bound<'py, PyList>,
     control: &Bound<'py, PyList>,
     received: &Bound<'py, PyList>,
-) -> PyResult<([usize; 8], Vec<(Bound<'py, PyAny>, Bound<'py, PyBytes>)>)> {
+) -> PyResult<(Vec<(usize, usize)>, Vec<(Bound<'py, PyAny>, Bound<'py, PyBytes>)>)> {
     let mut buffer = Lent::writable(view)?;
     let mut drops = Drops::default();
     let stretches = sort(buffer.bytes(), step, sessions, now, control, &mut drops)?;
-    let opened = {
+    let size = buffer.len();
+    let opened: Vec<Vec<usize>> = {
         let work: Vec<_> = stretches.iter().map(|one| (&*one.key, &*one.window, &one.datagrams[..])).collect();
         let bytes = buffer.bytes_mut();
         let drops = &mut drops;
-        py.detach(|| {
-            work.into_iter().map(|(key, window, datagrams)| decrypt(bytes, key, window, datagrams, drops)).collect()
-        })
+        let work =
+            || work.into_iter().map(|(key, window, datagrams)| decrypt(bytes, key, window, datagrams, drops)).collect();
+        if size <= FEW { work() } else { py.detach(work) }
     };
     let mut inbound = Inbound {
         bytes: buffer.bytes_mut(),
@@ -94,7 +95,7 @@ pub fn open_datagrams<'py>(
         now,
         largest,
         most,
-        track,
+        table,
         received,
         runs: Vec::new(),
         newest: None,
@@ -102,7 +103,6 @@ pub fn open_datagrams<'py>(
         left: Vec::new(),
         drops,
     };
-    let opened: Vec<Vec<usize>> = opened;
     for (stretch, starts) in stretches.iter().zip(&opened) {
         inbound.deliver(&stretch.session, starts)?;
     }
@@ -124,6 +124,7 @@ pub fn open_datagrams<'py>(
         drops.foreign,
         drops.unexpected_syn,
     ];
+    let counts = counts.into_iter().enumerate().filter(|&(_, count)| count > 0).collect();
     Ok((counts, left))
 }
 
@@ -213,7 +214,8 @@ struct Inbound<'a, 'py> {
     largest: usize,
     /// How many segments a run may have.
     most: usize,
-    track: &'a Bound<'py, PyAny>,
+    /// The flow table.
+    table: &'a Bound<'py, PyAny>,
     received: &'a Bound<'py, PyList>,
     runs: Vec<Run<'py>>,
     /// The packet that the last delivered bytes belong to: what follows it may be moved up to it.
@@ -358,7 +360,9 @@ impl<'py> Inbound<'_, 'py> {
                 state.mss = u32::from(clamp_mss(packet, ip.transport, limit));
             }
         }
-        self.track.call1((flow, flags))?;
+        let inbound = PyDict::new(flow.py());
+        inbound.set_item("outbound", false)?;
+        self.table.call_method("track", (flow, flags), Some(&inbound))?;
         Ok(true)
     }
 

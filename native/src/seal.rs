@@ -29,8 +29,8 @@ const UNCUTTABLE: u8 = SYN_FLAG | RST_FLAG | URGENT_FLAG;
 /// What one send with UDP_SEGMENT takes, see `wiresock_py/datapath/batch.py`.
 const MAX_RUN_SEGMENTS: usize = 64;
 const MAX_RUN_BYTES: usize = 65_507;
-/// Bytes that are encrypted sooner than the interpreter's lock is handed over and back.
-const FEW: usize = 2048;
+/// Bytes that are encrypted or decrypted sooner than the interpreter's lock is handed over and back.
+pub const FEW: usize = 2048;
 /// `PacketFlag.CHECKSUM_PARTIAL`
 const PARTIAL: u32 = 1;
 
@@ -93,7 +93,7 @@ impl Sealing {
         indices: &Bound<'py, PyAny>,
         flows: &Bound<'py, PyAny>,
         sealer: &Bound<'py, Sealer>,
-        header: [u8; 8],
+        header: &[u8],
         counter: u64,
         mtu: u32,
         now: f64,
@@ -104,6 +104,7 @@ impl Sealing {
         table: &Bound<'py, PyAny>,
         track: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Planned<'py>>> {
+        let header = header.try_into().map_err(|_| PyValueError::new_err("a message begins with 8 bytes"))?;
         let data = Lent::new(data)?;
         let mut packets = Vec::with_capacity(indices.len()?);
         for i in indices.try_iter()? {
@@ -127,12 +128,13 @@ impl Sealing {
         let mut plan =
             Plan { counter, mtu, place: end, groups: Vec::new(), jobs: Vec::with_capacity(packets.len()), corrupt: 0 };
         let oversized = PyList::empty(runs.py());
+        let table = Table { flows: table, track };
         for (i, start, ip, flow) in packets {
             flow.borrow_mut().last_out = now;
             let partial = flags.get_item(i)?.extract::<u32>()? & PARTIAL != 0;
             let packet = &data.bytes()[start..start + ip.end];
             let outcome = if ip.protocol == TCP {
-                plan.tcp(packet, start, ip, &flow, partial, table, track)?
+                plan.tcp(packet, start, ip, &flow, partial, &table)?
             } else if ip.end as u64 <= u64::from(mtu) {
                 plan.whole(start, ip, &mut flow.borrow_mut(), partial, false)
             } else {
@@ -188,6 +190,12 @@ enum Outcome {
     Exhausted,
 }
 
+/// The flow table, and what notes in it that a connection begins or ends.
+struct Table<'a, 'py> {
+    flows: &'a Bound<'py, PyAny>,
+    track: &'a Bound<'py, PyAny>,
+}
+
 struct Plan {
     counter: u64,
     mtu: u32,
@@ -206,8 +214,7 @@ impl Plan {
         ip: Ip,
         flow: &Bound<'_, FlowState>,
         partial: bool,
-        table: &Bound<'_, PyAny>,
-        track: &Bound<'_, PyAny>,
+        table: &Table<'_, '_>,
     ) -> PyResult<Outcome> {
         let Some(header) = tcp_payload(packet, ip) else { return Ok(Outcome::TooLarge) };
         let payload = ip.end - header;
@@ -219,7 +226,7 @@ impl Plan {
             state.acknowledged = i64::from(u32_at(packet, ip.transport + 8));
         }
         if flags & (SYN_FLAG | FIN_FLAG | RST_FLAG) != 0 {
-            track.call1((table, flow, flags, sequence, self.mtu))?;
+            table.track.call1((table.flows, flow, flags, sequence, self.mtu))?;
         }
         let mut state = flow.borrow_mut();
         let mut limit = i64::from(self.mtu) - header as i64;

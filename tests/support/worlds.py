@@ -92,7 +92,7 @@ class Owners:
 class Wire:
     """Stands for a link's UDP socket: what is sent lies in ``sent``, what arrives is put in ``arriving``."""
 
-    def __init__(self, port: int = 0, mark: int = 0) -> None:
+    def __init__(self, port: int = 0, mark: int = 0, *, compiled: bool = False) -> None:
         self.port = port or 51820
         self.mark = mark
         self.sent: deque[tuple[bytes, Endpoint]] = deque()
@@ -107,6 +107,10 @@ class Wire:
         assert len(pieces) <= 64
         self.sent += [(piece, endpoint) for piece in pieces]
         return len(pieces)
+
+    def send_runs(self, data: memoryview, runs: list[tuple[int, int, int]], endpoint: Endpoint) -> None:
+        for start, end, segment_size in runs:
+            self.send_run(data[start:end], segment_size, endpoint)
 
     def arrive(self, data: bytes, source: Endpoint, segment_size: int = 0) -> None:
         with self._changed:

@@ -13,9 +13,6 @@ from wiresock_py.datapath import vectorized
 from wiresock_py.datapath.checksum import word_sum
 from wiresock_py.datapath.flows import FIN_FLAG, TCP
 
-if vectorized.AVAILABLE:
-    from wiresock_py.datapath.cut_numpy import repeat
-
 _PUSH_FLAG, _CONGESTION_WINDOW_REDUCED_FLAG = 0x08, 0x80
 # Segmentation keeps these on the last segment, respectively on the first; the rest is copied to all.
 _LAST_ONLY = FIN_FLAG | _PUSH_FLAG
@@ -85,6 +82,8 @@ class Cut:
         whole = len(self.payload) // self.limit
         numbers = range(self.count)
         if vectorized.AVAILABLE and whole >= vectorized.FEW and self.limit % 2 == 0:
+            from wiresock_py.datapath.cut_numpy import repeat  # only once it is needed: numpy takes room and time
+
             self._write(range(1), [0], view, at, stride, session_header, counter)  # for its headers
             repeat(self, whole, view, at, stride, counter)
             numbers = range(whole, self.count)

@@ -22,6 +22,8 @@ class DataPath:
 
     name: str
     """As in ``run --datapath``."""
+    compiled: bool
+    """Whether it is the one in compiled code, which has the system calls around it, too."""
     ciphers: Ciphers
     """What its sessions are made with."""
     flow_table: type[FlowTable]
@@ -33,4 +35,4 @@ class DataPath:
     open_datagrams: Callable[[bytearray | memoryview, int, Mapping[int, Session], FlowTable, float, Opened], None]
 
 
-PYTHON = DataPath("python", CRYPTOGRAPHY, FlowTable, DatagramBuffer, classify, seal, open_datagrams)
+PYTHON = DataPath("python", False, CRYPTOGRAPHY, FlowTable, DatagramBuffer, classify, seal, open_datagrams)

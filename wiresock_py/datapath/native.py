@@ -92,7 +92,7 @@ class NativeDatagramBuffer(DatagramBuffer):
         self.sealing = _native.Sealing()
 
     def clear(self) -> None:
-        super().clear()
+        DatagramBuffer.clear(self)
         self.sealing.clear()
 
     def encrypt(self) -> None:
@@ -191,14 +191,13 @@ def open_datagrams(
         now,
         out.largest,
         merge.MAX_PIECES,
-        lambda flow, flags: flows.track(flow, flags, outbound=False),
+        flows,
         out.packets,
         out.control,
         out.received,
     )
-    for drop, count in zip(DROPS, counts, strict=True):
-        if count:
-            out.drops[drop] += count
+    for number, count in counts:
+        out.drops[DROPS[number]] += count
     for session, packet in left:
         header = parse(packet)
         if isinstance(header, PacketDrop):
@@ -209,6 +208,7 @@ def open_datagrams(
 
 NATIVE = DataPath(
     "native",
+    True,
     Ciphers(_native.Sealer, _native.Opener, _native.ReplayWindow),
     NativeFlowTable,
     NativeDatagramBuffer,

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Mapping
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 
@@ -26,7 +27,7 @@ from wiresock_py.datapath.rewrite import rewrite
 from wiresock_py.datapath.tcp import clamp_mss, mss_limit
 from wiresock_py.filters.base import MAX_PACKET
 
-if vectorized.AVAILABLE:
+if TYPE_CHECKING:
     from wiresock_py.datapath.merge_numpy import Chains
 
 # So many segments left, what follows what is found for all of them at once.
@@ -158,7 +159,9 @@ class _Inbound:
                 if run.takes(run.size) < vectorized.FEW:
                     continue
                 if chains is None:
-                    chains = Chains(self.view, self.step, starts, run)
+                    from wiresock_py.datapath import merge_numpy  # only once it is needed, see cut.py
+
+                    chains = merge_numpy.Chains(self.view, self.step, starts, run)
                 number += chains.extend(run, number)
 
     def _take(self, session: Session, start: int, size: int) -> TcpRun | None:

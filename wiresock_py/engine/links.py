@@ -60,7 +60,7 @@ class Link:
             endpoint = self.resolve(peer.endpoint.host, peer.endpoint.port) if peer.endpoint else None
             self.peers.append(self.add_peer(peer, endpoint))
         try:
-            self.socket = UdpSocket(config.interface.listen_port, mark=mark)
+            self.socket = UdpSocket(config.interface.listen_port, mark=mark, compiled=datapath.compiled)
         except NetworkError as error:
             raise NetworkError(f"{config.file}: {error}", error.remedy) from None
 
@@ -140,8 +140,7 @@ class Link:
             endpoint = peer.endpoint
         out.encrypt()
         if isinstance(endpoint, Endpoint):
-            for start, end, segment_size in out.runs:
-                self.socket.send_run(out.view[start:end], segment_size, endpoint)
+            self.socket.send_runs(out.view, out.runs, endpoint)
         self.send(answers)
         return oversized
 

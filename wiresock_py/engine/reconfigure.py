@@ -45,7 +45,7 @@ def prepare(link: Link, config: Config) -> Change:
     if port == link.config.interface.listen_port or port == link.socket.port:
         return Change(config, endpoints, None)
     try:
-        return Change(config, endpoints, UdpSocket(port, mark=link.mark))
+        return Change(config, endpoints, UdpSocket(port, mark=link.mark, compiled=link.datapath.compiled))
     except NetworkError as error:
         raise NetworkError(f"{config.file}: {error}", error.remedy) from None
 

@@ -5,6 +5,7 @@ see udp(7). Path MTU discovery is off, as WireGuard wants it: a datagram larger 
 sizes inside the tunnel are chosen by who configures it.
 """
 
+import contextlib
 import errno
 import os
 import select
@@ -15,6 +16,7 @@ import threading
 from collections import Counter
 from typing import NamedTuple
 
+from wiresock_py.engine.udp_compiled import Compiled, unpacked
 from wiresock_py.errors import NetworkError
 from wiresock_py.filters import Buffer
 
@@ -73,8 +75,12 @@ class Received(NamedTuple):
 class UdpSocket:
     """Both families on one port. ``send_run`` and ``receive_into`` may run in different threads; ``close`` in any."""
 
-    def __init__(self, port: int = 0, mark: int = 0) -> None:
-        """Bind *port* (0: a free one). *mark* is the backend's ``mark``. Raises NetworkError naming a port in use."""
+    def __init__(self, port: int = 0, mark: int = 0, *, compiled: bool = False) -> None:
+        """Bind *port* (0: a free one). *mark* is the backend's ``mark``. Raises NetworkError naming a port in use.
+
+        *compiled*: whether the compiled data path is there, to make many system calls for one handover of the
+        interpreter's lock.
+        """
         self._counters: Counter[str] = Counter()
         self._addresses: dict[tuple[str, int], tuple[str, int] | tuple[str, int, int, int]] = {}
         self._sources: dict[object, Endpoint] = {}
@@ -89,9 +95,12 @@ class UdpSocket:
         self._patience = 0
         self._ahead: tuple[bytes, Received] | None = None
         """A datagram read already that did not fit to the ones before it."""
+        self._compiled: Compiled | None = None
         self._closed = False
         self._receiving = threading.Lock()
         self._configure(mark)
+        if compiled and sys.platform == "linux":
+            self._compiled = Compiled(self._socket, self._wake)
 
     def _configure(self, mark: int) -> None:
         if sys.platform == "linux":
@@ -146,6 +155,15 @@ class UdpSocket:
         view = memoryview(data)
         return sum(self._send_one(view[at : at + segment_size], address) for at in range(0, size, segment_size))
 
+    def send_runs(self, data: memoryview, runs: list[tuple[int, int, int]], endpoint: Endpoint) -> None:
+        """Send each run (start, end, segment size) of *data*, as ``send_run`` does."""
+        sent = 0
+        if self._compiled and len(runs) > 1 and self._segments and self._refused_size == MAX_DATAGRAM:
+            with contextlib.suppress(ValueError, OSError):  # no address: send_run counts that
+                sent = self._compiled.send(data, runs, self._addresses.get(endpoint) or self._resolve(endpoint))
+        for start, end, segment_size in runs[sent:]:
+            self.send_run(data[start:end], segment_size, endpoint)
+
     def _takes_run(self, segment_size: int) -> bool:
         if segment_size >= self._refused_size:
             self._patience -= 1
@@ -182,6 +200,8 @@ class UdpSocket:
         with self._receiving:
             if self._closed:
                 return None
+            if self._compiled:
+                return self._receive_compiled(self._compiled, buffer, timeout)
             found = self._take_ahead(buffer) or self._receive(buffer)
             if not found:
                 if sys.platform == "linux":
@@ -192,6 +212,14 @@ class UdpSocket:
             if not found or not found.size or found.size % found.segment_size:
                 return found  # nothing can follow an empty datagram, or a shorter last one
             return self._gather(buffer, found)
+
+    def _receive_compiled(self, compiled: "Compiled", buffer: memoryview, timeout: float) -> Received | None:
+        size, segment, source, error = compiled.receive(buffer, timeout)
+        if error:
+            self._count(OSError(error, os.strerror(error)))
+        if source is None:
+            return None
+        return Received(size, segment, self._sources.get(source) or self._name(unpacked(source), source))
 
     def _gather(self, buffer: memoryview, first: Received) -> Received:
         """Put datagrams like those of *first* behind them; what is unlike them and ends the run waits aside."""
@@ -272,14 +300,14 @@ class UdpSocket:
         self._addresses[endpoint] = address
         return address
 
-    def _name(self, source: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
+    def _name(self, source: tuple[str, int] | tuple[str, int, int, int], remembered: object = None) -> Endpoint:
         text = source[0].removeprefix(V4_MAPPED)
         if len(source) == 4 and source[3] and "%" not in text:
             text = f"{text}%{source[3]}"
         endpoint = Endpoint(text, source[1])
         if len(self._sources) >= MAX_REMEMBERED:
             self._sources.clear()
-        self._sources[source] = endpoint
+        self._sources[remembered or source] = endpoint
         return endpoint
 
 

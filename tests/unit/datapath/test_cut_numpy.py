@@ -11,7 +11,7 @@ from scapy.layers.inet import TCP
 
 from tests.support.traffic import IPV4, IPV6, Ends, batch_of, partial, session_pair, tunnelled
 from wiresock_py.crypto.constants import REJECT_AFTER_MESSAGES
-from wiresock_py.datapath import Classified, DatagramBuffer, FlowTable, classify, cut, seal
+from wiresock_py.datapath import Classified, DatagramBuffer, FlowTable, classify, cut_numpy, seal
 from wiresock_py.filters.base import PacketFlag
 
 OPTIONS: dict[str, list[Any]] = {
@@ -80,7 +80,7 @@ def test_only_several_full_segments_are_worth_a_vector(
     segments: int, used: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(cut, "repeat", lambda _cut, whole, *_: calls.append(whole))
+    monkeypatch.setattr(cut_numpy, "repeat", lambda _cut, whole, *_: calls.append(whole))
     packet = bytes(IPV4.ip() / TCP(sport=40000, dport=443, flags="A") / bytes(1380 * segments))
     sealed(packet, IPV4, mtu=1420, mss=0, counter=0, vectorized=True)
     assert calls == [segments] * used

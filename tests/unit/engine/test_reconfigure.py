@@ -146,7 +146,7 @@ def test_another_port_is_another_socket_and_the_old_one_is_closed(world: World) 
 
 
 def test_a_port_in_use_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(port: int, mark: int = 0) -> Wire:
+    def refuse(port: int, mark: int = 0, **_: object) -> Wire:
         raise NetworkError(f"UDP port {port} is in use by another program")
 
     monkeypatch.setattr("wiresock_py.engine.reconfigure.UdpSocket", refuse)

@@ -10,22 +10,33 @@ from typing import Any
 
 import pytest
 
+from wiresock_py.datapath import NATIVE
 from wiresock_py.engine.udp import SINGLE_RUNS, Endpoint, Received, UdpSocket
 from wiresock_py.errors import NetworkError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="for other systems: UDP_SEGMENT and UDP_GRO are Linux's")
 
 
+@pytest.fixture(params=["python", "native"])
+def compiled(request: pytest.FixtureRequest) -> bool:
+    """Every test runs with the system calls of each data path."""
+    if request.param == "native" and sys.platform != "linux":
+        pytest.skip("for other systems: the compiled system calls are Linux's")
+    if request.param == "native" and NATIVE is None:
+        pytest.skip("the native data path is not built")
+    return bool(request.param == "native")
+
+
 @pytest.fixture
-def sender() -> Iterator[UdpSocket]:
-    opened = UdpSocket()
+def sender(compiled: bool) -> Iterator[UdpSocket]:
+    opened = UdpSocket(compiled=compiled)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def receiver() -> Iterator[UdpSocket]:
-    opened = UdpSocket()
+def receiver(compiled: bool) -> Iterator[UdpSocket]:
+    opened = UdpSocket(compiled=compiled)
     yield opened
     opened.close()
 
@@ -57,6 +68,17 @@ def test_a_run_arrives_cut_at_the_segment_size(sender: UdpSocket, receiver: UdpS
         pieces += [content[at : at + segment_size] for at in range(0, len(content), segment_size)]
     assert [len(piece) for piece in pieces] == [1452, 1452, 1452, 644]
     assert b"".join(pieces) == data
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_runs_arrive_one_after_the_other(sender: UdpSocket, receiver: UdpSocket, address: str) -> None:
+    data = bytes(range(256)) * 20
+    sender.send_runs(
+        memoryview(data), [(0, 2500, 1000), (2500, 2600, 100), (2600, 5120, 1200)], Endpoint(address, receiver.port)
+    )
+    found = take(receiver, len(data))
+    assert b"".join(piece for piece, *_ in found) == data
+    assert {source for *_, source in found} == {Endpoint(address, sender.port)}
 
 
 @linux
@@ -211,6 +233,13 @@ def replaced(sender: UdpSocket) -> Iterator[UdpSocket]:
     real = sender._socket
     yield sender
     sender._socket = real
+
+
+@linux
+def test_runs_that_the_kernel_refuses_go_datagram_by_datagram(sender: UdpSocket, receiver: UdpSocket) -> None:
+    sender._refused_size, sender._patience = 0, SINGLE_RUNS
+    sender.send_runs(memoryview(bytes(range(40))), [(0, 20, 10), (20, 40, 10)], Endpoint("127.0.0.1", receiver.port))
+    assert sum(len(piece) for piece, *_ in take(receiver, 40)) == 40
 
 
 @linux
