@@ -1,6 +1,6 @@
 # Each target works on a fresh Debian machine, as root, with nothing before it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-interop test-browser test-windows lint mutation bench bench-quick clean-lab
+.PHONY: help demo test test-slow test-interop test-browser test-windows lint lint-native mutation bench bench-quick clean-lab
 
 BIN := .venv/bin
 # A file of tests stays in one process, with the namespaces it made; end-to-end tests come first, as they are collected.
@@ -40,6 +40,11 @@ lint: ## ruff, mypy for both systems, the import contracts
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32 -p wiresock_py
 	$(BIN)/lint-imports
+
+lint-native: ## the compiled data path's own tests and lints, where there is Rust
+	cargo fmt --check --manifest-path native/Cargo.toml
+	cargo clippy --manifest-path native/Cargo.toml --all-targets --locked -- -D warnings
+	cargo test --manifest-path native/Cargo.toml --locked
 
 mutation: ## change each constant of the WireGuard core in turn: does a test of behaviour notice?
 	@.ci/install test

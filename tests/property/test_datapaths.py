@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 
+from tests.support.datapaths import NOT_BUILT
 from tests.support.traffic import IPV4, IPV6, OTHER_PEER, PEER, Ends, address, datagrams, flagged_batch, joined, partial
 from wiresock_py.crypto import Session
 from wiresock_py.crypto.constants import REJECT_AFTER_MESSAGES
@@ -18,7 +19,7 @@ from wiresock_py.datapath import NATIVE, PYTHON, Classified, DataPath, Flow, Flo
 from wiresock_py.filters.base import MAX_PACKET
 from wiresock_py.flow import FiveTuple, Route
 
-pytestmark = pytest.mark.skipif(NATIVE is None, reason="the native data path is not built")
+pytestmark = pytest.mark.skipif(NATIVE is None, reason=NOT_BUILT)
 
 PORTS = (1000, 1001)
 """Of tunnelled flows; 1002 is direct, 1003 blocked, 1004 unknown."""

@@ -1,5 +1,6 @@
 """The data path that tests are about: each implementation in turn, see ``tests/unit/datapath/conftest.py``."""
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from wiresock_py.crypto import Session
@@ -7,6 +8,11 @@ from wiresock_py.datapath import PYTHON, Classified, DatagramBuffer, DataPath, F
 from wiresock_py.datapath.flows import random_ports
 from wiresock_py.filters.base import PacketBatch
 from wiresock_py.flow import FiveTuple
+
+NOT_BUILT = "the native data path is not built"
+"""Why a test is skipped: an omission, but not where there is no compiler for the system under test."""
+if sys.platform == "win32":
+    NOT_BUILT = f"for other systems: {NOT_BUILT}"
 
 _current = [PYTHON]
 

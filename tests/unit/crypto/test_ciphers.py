@@ -6,6 +6,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.datapaths import NOT_BUILT
 from wiresock_py.crypto.ciphers import CRYPTOGRAPHY, Ciphers
 from wiresock_py.datapath import NATIVE
 
@@ -13,9 +14,7 @@ KEY, NONCE = bytes(range(32)), bytes(4) + bytes(range(1, 9))
 EACH = pytest.mark.parametrize(
     "ciphers",
     [
-        pytest.param(
-            ciphers, id=name, marks=pytest.mark.skipif(ciphers is None, reason="the native data path is not built")
-        )
+        pytest.param(ciphers, id=name, marks=pytest.mark.skipif(ciphers is None, reason=NOT_BUILT))
         for name, ciphers in (("cryptography", CRYPTOGRAPHY), ("native", NATIVE and NATIVE.ciphers))
     ],
 )

@@ -13,7 +13,7 @@ def datapath(request: pytest.FixtureRequest) -> Iterator[DataPath]:
     """The implementation that ``tests.support.datapaths`` uses meanwhile."""
     path = PYTHON if request.param == "python" else NATIVE
     if path is None:
-        pytest.skip("the native data path is not built")
+        pytest.skip(datapaths.NOT_BUILT)
     datapaths.use(path)
     yield path
     datapaths.use(PYTHON)

@@ -30,7 +30,7 @@ DATAGRAM = bytes(IPV4.ip() / UDP(sport=40000, dport=443) / b"payload")
 @pytest.fixture(autouse=True, scope="module")
 def native() -> Iterator[None]:
     if NATIVE is None:
-        pytest.skip("the native data path is not built")
+        pytest.skip(datapaths.NOT_BUILT)
     datapaths.use(NATIVE)
     yield
     datapaths.use(PYTHON)

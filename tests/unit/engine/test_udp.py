@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.datapaths import NOT_BUILT
 from wiresock_py.datapath import NATIVE
 from wiresock_py.engine.udp import SINGLE_RUNS, Endpoint, Received, UdpSocket
 from wiresock_py.errors import NetworkError
@@ -23,7 +24,7 @@ def compiled(request: pytest.FixtureRequest) -> bool:
     if request.param == "native" and sys.platform != "linux":
         pytest.skip("for other systems: the compiled system calls are Linux's")
     if request.param == "native" and NATIVE is None:
-        pytest.skip("the native data path is not built")
+        pytest.skip(NOT_BUILT)
     return bool(request.param == "native")
 
 
