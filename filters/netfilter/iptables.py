@@ -21,7 +21,8 @@ COMMAND_PATIENCE = 20
 # A rule set changed by another program between our look and our change makes the whole transaction fail.
 ATTEMPTS = 3
 
-_OUR_CHAIN = re.compile(r"WIRESOCK(-[A-Z]+)?")
+_OUR_CHAIN = re.compile(r"WIRESOCK(-[A-Z]+(-\d+)?)?")
+_BRANCH = re.compile(r".+-\d+")
 
 Content = Sequence[tuple[str, Sequence[str]]]
 
@@ -92,14 +93,15 @@ class Iptables:
         """Replace whatever of ours stands by *content*, in one transaction; jumps become the first rules."""
         for attempt in range(ATTEMPTS):
             try:
-                return self._commit(transaction(content, self.standing().jumps))
+                standing = self.standing()
+                return self._commit(transaction(content, standing.jumps, standing.chains))
             except BackendError:
                 if attempt == ATTEMPTS - 1:
                     raise
         return None
 
     def remove(self) -> list[str]:
-        """Remove all that is ours and nothing else; one line for each thing removed."""
+        """Remove all that is ours and nothing else; one line for each thing removed, branches apart."""
         for attempt in range(ATTEMPTS):
             standing = self.standing()
             text = removal(standing.jumps, standing.chains)
@@ -116,6 +118,7 @@ class Iptables:
                 for what, found in (("rule", standing.jumps), ("chain", standing.chains))
                 for table, names in found.items()
                 for name in names
+                if not _BRANCH.fullmatch(name)
             ]
         return []
 

@@ -2,7 +2,8 @@
 
     raw     PREROUTING, OUTPUT ─> WIRESOCK        injected packets are not tracked
     mangle  OUTPUT ─> WIRESOCK                    ours, bypassed or never captured? else:
-                        └─> WIRESOCK-PLAN         longest prefix first: leave alone or
+                        └─> WIRESOCK-PLAN         longest prefix first, in branches if they are many (branches.py):
+                              │                   leave alone or
                               └─> WIRESOCK-QUEUE  NFQUEUE, TCP apart from the rest
             POSTROUTING ─> WIRESOCK-SAVE          a BYPASS verdict marks the whole connection
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 
 from wiresock_py.errors import BackendError
 from wiresock_py.filters.base import CapturePlan, Network
+from wiresock_py.filters.netfilter.branches import branches
 from wiresock_py.filters.plan import DHCP, DNS_PORT, GROUPS, LINK_LOCAL, NEIGHBOUR_DISCOVERY, ordered
 
 CHAIN = "WIRESOCK"
@@ -72,10 +74,7 @@ def tables(
         f"-A {CHAIN} -m connmark --mark {marks.bypass:#x}/{marks.bypass:#x} -j RETURN",
         *_never_captured(plan, version),
         *_adapters(plan, surroundings, version),
-        *(
-            f"-A {PLAN_CHAIN} -d {network} {f'-g {QUEUE_CHAIN}' if captured else '-j RETURN'}"
-            for network, captured in ordered(plan, version)
-        ),
+        *branches(ordered(plan, version), PLAN_CHAIN, {True: f"-g {QUEUE_CHAIN}", False: "-j RETURN"}),
         *_queue(plan, queues),
         f"-A {SAVE_CHAIN} -m mark --mark {bypass} -j CONNMARK --save-mark {save}",
     ]
@@ -83,17 +82,24 @@ def tables(
     return [("raw", raw), ("mangle", mangle)]
 
 
-def transaction(content: Sequence[tuple[str, Sequence[str]]], standing: Mapping[str, Sequence[str]]) -> str:
+def transaction(
+    content: Sequence[tuple[str, Sequence[str]]],
+    standing: Mapping[str, Sequence[str]],
+    chains: Mapping[str, Sequence[str]],
+) -> str:
     """Input for ``iptables-restore --noflush``: replace all that is ours by *content*, each table in one step.
 
-    *standing* has the lines of the jumps that already stand, by table, as ``iptables-save`` prints them.
+    *standing* has the lines of the jumps that already stand, by table, as ``iptables-save`` prints them; *chains* the
+    names of our chains that do.
     """
     lines: list[str] = []
     for table, rules in content:
-        lines += [f"*{table}", *(f":{chain} - [0:0]" for chain in CHAINS[table])]
+        wanted = dict.fromkeys((*CHAINS[table], *(rule.split(maxsplit=2)[1] for rule in rules)))
+        stale = [name for name in chains.get(table, ()) if name not in wanted]
+        lines += [f"*{table}", *(f":{chain} - [0:0]" for chain in wanted)]
         lines += [_deletion(line) for line in standing.get(table, ())]
         lines += [f"-I {builtin} 1 -j {chain}" for builtin, chain in JUMPS[table]]
-        lines += [*rules, "COMMIT"]
+        lines += [*rules, *(f"-F {name}" for name in stale), *(f"-X {name}" for name in stale), "COMMIT"]
     return "\n".join(lines) + "\n"
 
 

@@ -128,6 +128,25 @@ def test_installing_again_replaces_and_does_not_add(flavour: str, namespace: Nam
 
 
 @pytest.mark.root
+@versions
+def test_a_plan_of_many_prefixes_has_branches_that_go_with_it(flavour: str, namespace: Namespace, version: int) -> None:
+    width, first = (24, 0x0B00_0000) if version == 4 else (48, 0x2001_0DB8 << 96)
+    step = 1 << ((32 if version == 4 else 128) - width)
+    plan = CapturePlan(tuple(ip_network((first + number * step, width)) for number in range(0, 200, 2)))
+    family = Iptables(version)
+    family.install(content(PLAN, version))
+    once = saved(family)
+    family.install(content(plan, version))
+    assert len(family.standing().chains["mangle"]) > len(CHAINS["mangle"])
+    assert sum("-g WIRESOCK-QUEUE" in line for line in family.standing().rules["mangle"]) >= len(plan.capture)
+    assert len(family.remove()) == sum(map(len, JUMPS.values())) + sum(map(len, CHAINS.values()))
+    assert not any("WIRESOCK" in line for line in saved(family))
+    family.install(content(plan, version))
+    family.install(content(PLAN, version))
+    assert saved(family) == once
+
+
+@pytest.mark.root
 def test_what_others_put_into_our_way_is_removed_with_ours(flavour: str, namespace: Namespace) -> None:
     family = Iptables(4)
     family.install(content(PLAN, 4))

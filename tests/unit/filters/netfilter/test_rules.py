@@ -119,7 +119,7 @@ def test_injected_packets_are_untracked_before_they_can_be_injected() -> None:
 
 
 def test_a_transaction_replaces_chains_and_jumps_of_a_table_in_one_step() -> None:
-    text = transaction([("raw", ["-A WIRESOCK -j X"])], {"raw": ["-A OUTPUT -j WIRESOCK"]})
+    text = transaction([("raw", ["-A WIRESOCK -j X"])], {"raw": ["-A OUTPUT -j WIRESOCK"]}, {})
     assert text.splitlines() == [
         "*raw",
         ":WIRESOCK - [0:0]",
@@ -127,6 +127,20 @@ def test_a_transaction_replaces_chains_and_jumps_of_a_table_in_one_step() -> Non
         "-I PREROUTING 1 -j WIRESOCK",
         "-I OUTPUT 1 -j WIRESOCK",
         "-A WIRESOCK -j X",
+        "COMMIT",
+    ]
+
+
+def test_a_transaction_declares_every_branch_and_deletes_those_that_are_no_more() -> None:
+    rules = ["-A WIRESOCK-PLAN -d 10.0.0.0/8 -g WIRESOCK-PLAN-1", "-A WIRESOCK-PLAN-1 -j X"]
+    before = ["WIRESOCK", "WIRESOCK-PLAN", "WIRESOCK-PLAN-1", "WIRESOCK-PLAN-2", "WIRESOCK-PLAN-3"]
+    lines = transaction([("mangle", rules)], {}, {"mangle": before}).splitlines()
+    assert ":WIRESOCK-PLAN-1 - [0:0]" in lines
+    assert lines[-5:] == [
+        "-F WIRESOCK-PLAN-2",
+        "-F WIRESOCK-PLAN-3",
+        "-X WIRESOCK-PLAN-2",
+        "-X WIRESOCK-PLAN-3",
         "COMMIT",
     ]
 
