@@ -4,8 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.captures import ADAPTERS
 from tests.support.drivers import DRIVERS, Driver, Plugged
+from tests.support.ethernet import EthernetHost
 from wiresock_py.filters.ndisapi import Adapter, NdisApi
+from wiresock_py.filters.ndisapi.backend import NdisApiBackend
 from wiresock_py.filters.ndisapi.emulator import EmulatedAdapter, Emulator
 
 
@@ -49,3 +52,23 @@ def api(driver: Driver, ethernet: Plugged) -> Iterator[NdisApi]:
 @pytest.fixture
 def adapter(api: NdisApi) -> Adapter:
     return api.find("Ethernet")
+
+
+@pytest.fixture
+def host(driver: Driver) -> EthernetHost:
+    return EthernetHost(driver, ADAPTERS, default=("eth0",))
+
+
+@pytest.fixture
+def backend(driver: Driver, host: EthernetHost) -> Iterator[NdisApiBackend]:
+    made = NdisApiBackend(host, driver.open)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def inside(host: EthernetHost, emulator: Emulator) -> EmulatedAdapter:
+    """The adapter of the default route, from the emulator's inside."""
+    plugged = host.networks["eth0"].plugged
+    assert isinstance(plugged, EmulatedAdapter)
+    return plugged
