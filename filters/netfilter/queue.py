@@ -332,7 +332,7 @@ def supported() -> bool:
 def _explain(number: int, error: OSError) -> tuple[str, str]:
     """Message and remedy."""
     if error.errno == errno.EBUSY:
-        return f"NFQUEUE {number} is held by another process", "stop the other client (wiresock-py status names it)"
+        return f"NFQUEUE {number} is held by another process", "stop the other client, or what else serves that queue"
     if error.errno in (errno.EPERM, errno.EACCES):
         return f"no right to bind NFQUEUE {number}: {error.strerror}", "run as root"
     return (

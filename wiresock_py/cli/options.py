@@ -30,7 +30,7 @@ control_socket = click.option(
     metavar="PATH",
     envvar="WIRESOCK_PY_CONTROL",
     type=_FILE,
-    help="Where the running client is asked; only needed for a second one.",
+    help="Where the running client is asked; for one in another network namespace.",
 )
 
 

@@ -135,7 +135,7 @@ def _listen(path: Path) -> socket.socket:
             if is_served(path):
                 raise ControlError(
                     f"another wiresock-py is running: it answers on {path}",
-                    "stop it first, or give this one its own --control-socket",
+                    "stop it first, or run all tunnels in one: wiresock-py run a.conf b.conf",
                 )
             remove_stale(path)
         previous = os.umask(0o177)

@@ -48,19 +48,6 @@ def serve(path: Path) -> Iterator[Serve]:
         server.close()
 
 
-def abandoned(path: Path) -> None:
-    """Leave a socket that nobody listens on, as a killed client does."""
-    path.parent.mkdir(exist_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
-        dead.bind(str(path))
-
-
-def test_the_socket_of_a_killed_client_is_replaced(serve: Serve, path: Path) -> None:
-    abandoned(path)
-    serve()
-    assert ask(path, {"command": "status"})
-
-
 def test_what_is_no_socket_is_never_removed(serve: Serve, path: Path) -> None:
     path.parent.mkdir()
     path.write_text("somebody's file")
@@ -154,7 +141,7 @@ def test_a_second_client_is_told_of_the_first(serve: Serve, path: Path) -> None:
     serve()
     with pytest.raises(ControlError, match="another wiresock-py is running") as raised:
         ControlServer(path, lambda _: {})
-    assert "--control-socket" in raised.value.remedy
+    assert "run a.conf b.conf" in raised.value.remedy
     assert ask(path, {})
 
 
