@@ -335,6 +335,41 @@ def stop_probes(name: str) -> list[dict[str, object]]:
     return result
 
 
+def cast(probes: list[dict[str, object]], hold: float = 1.0) -> list[str]:
+    """Send one packet for each probe, hold the sockets, close them; the error of each, empty where there was none.
+
+    A probe has protocol (tcp, udp, icmp), address, port, source_port (for ICMP the identifier) and, but for tcp,
+    payload.
+    """
+    errors, sockets = [], []
+    for probe in probes:
+        address, port, own = str(probe["address"]), int(str(probe["port"])), int(str(probe["source_port"]))
+        family = family_of(address)
+        try:
+            if probe["protocol"] == "icmp":
+                sock = ping_socket(family, raw=False)
+            else:
+                sock = socket.socket(family, socket.SOCK_STREAM if probe["protocol"] == "tcp" else socket.SOCK_DGRAM)
+            sockets.append(sock)
+            sock.setblocking(False)
+            sock.bind(("", own))
+            if probe["protocol"] == "tcp":
+                error = sock.connect_ex((address, port))
+                errors.append("" if error == errno.EINPROGRESS else errno.errorcode.get(error, str(error)))
+                continue
+            payload = bytes.fromhex(str(probe["payload"]))
+            if probe["protocol"] == "icmp":
+                payload, port = echo_request(family, own, 1, payload), 0
+            sock.sendto(payload, (address, port))
+            errors.append("")
+        except OSError as error:
+            errors.append(errno.errorcode.get(error.errno or 0, str(error)))
+    time.sleep(hold)
+    for sock in sockets:
+        sock.close()
+    return errors
+
+
 VERBS: dict[str, Callable[..., object]] = {
     "http": http_get,
     "download": download,
@@ -351,6 +386,7 @@ VERBS: dict[str, Callable[..., object]] = {
     "close_session": close_session,
     "listen": listen,
     "visitors": visitors,
+    "cast": cast,
     "start_probes": start_probes,
     "stop_probes": stop_probes,
 }
