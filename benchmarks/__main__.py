@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import bypass, clients, growth, life, machine, micro, plots, publish, tables, tunnel
+from benchmarks import bypass, clients, engine, growth, life, machine, micro, plots, publish, tables, tunnel
 from benchmarks.results import Results, Run
 from wiresock_py.lab import LabError
 
@@ -29,7 +29,8 @@ class Effort:
     cases: tuple[str, ...]
     bypass_cases: tuple[str, ...]
     idle_seconds: float
-    growth_rounds: int
+    fast_rounds: int
+    """Of what takes milliseconds, the fastest of which counts."""
 
 
 FULL = Effort(3, 3.0, tunnel.CASES, bypass.CASES, 60.0, 20)
@@ -106,12 +107,21 @@ def life_command(names: list[str], rounds: int, seconds: float, path: Path | Non
     end(results, path)
 
 
+@main.command("engine", help="What a packet costs without any network, beside the bare encryption.")
+@click.option("--rounds", default=20, show_default=True, help="Of which the fastest counts.")
+@to_json
+def engine_command(rounds: int, path: Path | None) -> None:
+    results = begin(list(clients.OURS), rounds=rounds)
+    take(results, engine.measure(rounds, present(results, list(clients.OURS))))
+    end(results, path)
+
+
 @main.command("growth", help="What a packet costs with many flows, peers, prefixes and rules.")
 @click.option("--rounds", default=20, show_default=True, help="Of which the fastest counts.")
 @to_json
 def growth_command(rounds: int, path: Path | None) -> None:
-    results = begin([], rounds=rounds)
-    take(results, growth.measure(rounds))
+    results = begin(list(clients.OURS), rounds=rounds)
+    take(results, growth.measure(rounds, present(results, list(clients.OURS))))
     take(results, growth.measure_kernel(results, 1))
     end(results, path)
 
@@ -137,12 +147,14 @@ def all_command(names: list[str], quick: bool, public: bool, output: Path | None
     output = output or (PUBLIC if public else clients.CACHE / "benchmarks")
     results = begin(names, rounds=effort.rounds, seconds=effort.seconds)
     there = present(results, names)
+    ours = [name for name in there if name in clients.OURS]
     rounds, seconds = effort.rounds, effort.seconds
     for section in (
         tunnel.measure(results, there, list(effort.cases), rounds, seconds),
         bypass.measure(results, there, list(effort.bypass_cases), rounds, seconds),
         life.measure(results, there, rounds, effort.idle_seconds),
-        growth.measure(effort.growth_rounds),
+        engine.measure(effort.fast_rounds, ours),
+        growth.measure(effort.fast_rounds, ours),
         growth.measure_kernel(results, 1),
         micro.measure(seconds),
     ):

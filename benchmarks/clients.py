@@ -9,8 +9,9 @@ from pathlib import Path
 import psutil
 
 from wiresock_py import __version__
-from wiresock_py.cli.run import run
-from wiresock_py.lab import INTERNET, TUNNEL_RESOLVER, Lab, LabError, Peer, Server
+from wiresock_py.datapath import choose
+from wiresock_py.errors import WiresockError
+from wiresock_py.lab import INTERNET, TUNNEL_RESOLVER, Client, Lab, Peer, Server
 from wiresock_py.lab.builds import program, version
 
 CACHE = Path(__file__).parents[1] / ".cache"
@@ -39,6 +40,8 @@ class Running:
     """A client at work, as the processes it is made of see it."""
 
     pids: Callable[[], list[int]]
+    client: Client | None = None
+    """The client itself, if it is one of ours."""
 
     def cpu_seconds(self) -> float:
         """User and system time that its processes have used so far, in seconds."""
@@ -79,26 +82,17 @@ def family(pid: int) -> list[int]:
     return [process.pid, *(child.pid for child in process.children(recursive=True))]
 
 
-def datapath_options(name: str) -> tuple[str, ...]:
-    """The options that make our client run with the data path *name*. Raises LabError where it has none such."""
-    if any(parameter.name == "datapath" for parameter in run.params):
-        return ("--datapath", name)
-    if name == "native":
-        raise LabError("this version has no native data path")
-    return ()
-
-
 def versions(names: list[str]) -> tuple[dict[str, str], dict[str, str]]:
     """The versions of the clients that can be had, built where need be, and why the others cannot."""
     found, missing = {}, {}
     for name in names:
         try:
             if name in OURS:
-                datapath_options(name)
+                choose(name)
                 found[name] = __version__
             elif name != PLAIN:
                 found[name] = version(program(name, CACHE))
-        except LabError as error:
+        except WiresockError as error:
             missing[name] = f"{error}; {error.remedy}" if error.remedy else str(error)
     return found, missing
 
@@ -112,10 +106,10 @@ def plain() -> Iterator[Running]:
 @contextlib.contextmanager
 def ours(name: str, lab: Lab, server: Server, peer: Peer, *, apps: str = APPS) -> Iterator[Running]:
     """wiresock-py run, by default for the applications of the benchmarks."""
-    client = lab.start_client(server.client_config(peer, allowed_apps=apps), options=datapath_options(name))
+    client = lab.start_client(server.client_config(peer, allowed_apps=apps), options=("--datapath", name))
     try:
         client.wait_until_connected()
-        yield Running(lambda: family(client.pid))
+        yield Running(lambda: family(client.pid), client)
     finally:
         client.stop()
 

@@ -18,7 +18,7 @@ from benchmarks.end import SERVICE, End, Step, remote
 from benchmarks.results import Results, Run
 from wiresock_py.config import Config, parse
 from wiresock_py.crypto import Device, PrivateKey, PublicKey
-from wiresock_py.datapath import PYTHON, DataPath
+from wiresock_py.datapath import DataPath, choose
 from wiresock_py.flow import App
 from wiresock_py.lab import OTHER_SITE, KeyPair, Lab
 from wiresock_py.rules import Rules
@@ -28,6 +28,8 @@ FIRST, SPAN = int.from_bytes(remote(0)) & ~0xFF, 10_000 * 256
 """Where the 10,000 prefixes are."""
 BOUND = 1.15
 """How much more a packet may cost with many than with few."""
+ANY = "any"
+"""Stands for the data path where it makes no difference."""
 SENT = 4000
 """Datagrams of one measurement of the kernel's rules."""
 
@@ -43,6 +45,8 @@ class Growth:
     bounded: bool = True
     """Whether BOUND is to hold. Not for what comes once a flow or ten times a second, and not for what grows because
     ever more of memory is in use: no cache holds a hundred thousand flows."""
+    of_datapath: bool = True
+    """Whether each data path has its own cost."""
 
 
 def tick(_: DataPath, peers: int) -> Step:
@@ -136,25 +140,31 @@ GROWTHS = (
     ),
     Growth("peers-out", "peers: a packet out", PEERS, lambda path, size: End(path, sessions=size).out()),
     Growth("peers-in", "peers: a packet in", PEERS, lambda path, size: End(path, sessions=size).into()),
-    Growth("peers-tick", "peers: a turn of the timers", PEERS, tick, bounded=False),
-    Growth("prefixes-first", "prefixes: a flow's first packet", PREFIXES, decide_destination, bounded=False),
-    Growth("rules-first", "apps in the rules: a flow's first packet", RULES, decide_app, bounded=False),
+    Growth("peers-tick", "peers: a turn of the timers", PEERS, tick, False, False),
+    Growth("prefixes-first", "prefixes: a flow's first packet", PREFIXES, decide_destination, False, False),
+    Growth("rules-first", "apps in the rules: a flow's first packet", RULES, decide_app, False, False),
 )
 KERNEL = "prefixes-kernel"
 TITLES = {growth.name: growth.title for growth in GROWTHS} | {KERNEL: "prefixes: a packet the kernel lets by"}
 BOUNDED = frozenset(growth.name for growth in GROWTHS if growth.bounded) | {KERNEL}
 
 
-def measure(rounds: int, datapath: DataPath = PYTHON) -> Iterator[Run]:
-    """The fastest of *rounds* for each growth and size."""
+def measure(rounds: int, datapaths: list[str]) -> Iterator[Run]:
+    """The fastest of *rounds* for each growth and size, a figure for each data path that has its own."""
     for growth in GROWTHS:
-        steps = {size: growth.make(datapath, size) for size in growth.sizes}
+        names = datapaths if growth.of_datapath else [ANY]
+        steps = {
+            (size, name): growth.make(choose("" if name == ANY else name), size)
+            for name in names
+            for size in growth.sizes
+        }
         best = dict.fromkeys(steps, float("inf"))
         for _ in range(rounds):
-            for size, step in steps.items():
-                best[size] = min(best[size], step())
-        for size, cost in best.items():
-            yield Run(SECTION, growth.name, str(size), {"us": cost})
+            for key, step in steps.items():
+                best[key] = min(best[key], step())
+        for size in growth.sizes:
+            costs = {name: cost for (its_size, name), cost in best.items() if its_size == size}
+            yield Run(SECTION, growth.name, str(size), costs)
 
 
 def measure_kernel(results: Results, rounds: int) -> Iterator[Run]:
@@ -177,7 +187,7 @@ def measure_kernel(results: Results, rounds: int) -> Iterator[Run]:
                 finally:
                     client.stop()
         for size, cost in best.items():
-            yield Run(SECTION, KERNEL, str(size), {"us": cost})
+            yield Run(SECTION, KERNEL, str(size), {ANY: cost})
 
 
 def send(sock: socket.socket) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.clients import CACHE, OURS, PLAIN, SERVER, Running, client_of, on_a_device, ours
 from benchmarks.results import Results, Run
 from benchmarks.tunnel import turns
-from wiresock_py.lab import TUNNEL_RESOLVER, Lab, LabError, Peer, Server
+from wiresock_py.lab import TUNNEL_RESOLVER, Client, Lab, LabError, Peer, Server
 from wiresock_py.lab.apps import install
 
 SECTION = "life"
@@ -36,6 +36,9 @@ def measure(results: Results, names: list[str], rounds: int, idle_seconds: float
                     with results.excusing(f"{SECTION} {name} idle"):
                         running[name] = stack.enter_context(at_rest(name, lab, server, peers[name]))
                 found = idle(list(running.values()), idle_seconds)
+                for name, client in ((name, one.client) for name, one in running.items() if one.client is not None):
+                    with results.excusing(f"{SECTION} {name} reload"):
+                        yield Run(SECTION, name, "reload", {"ms": reload(client)})
             for name, figures in zip(running, found, strict=True):
                 yield Run(SECTION, name, "idle", figures)
 
@@ -76,3 +79,16 @@ def idle(clients: list[Running], seconds: float) -> list[dict[str, float]]:
         }
         for running, spent in zip(clients, used, strict=True)
     ]
+
+
+def reload(client: Client) -> float:
+    """Milliseconds until a client has read its unchanged files again, as ``wiresock-py reload`` waits for it.
+
+    The command's own start, which is longer, is left out: that of another command is taken away.
+    """
+    times = {}
+    for name, command in (("reload", client.reload), ("status", client.status)):
+        begun = time.monotonic()
+        command()
+        times[name] = time.monotonic() - begun
+    return 1000 * max(0.0, times["reload"] - times["status"])

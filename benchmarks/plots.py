@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from benchmarks import growth, latency, tunnel
 from benchmarks.clients import OURS, PLAIN, TITLES
 from benchmarks.results import Results
-from benchmarks.tables import THROUGHPUT, growth_of
+from benchmarks.tables import THROUGHPUT, growth_of, growth_title, growths
 
 COLOURS = {
     "python": "#f2a33c",
@@ -42,7 +42,7 @@ def draw(results: Results, folder: Path) -> dict[str, Path]:
             "throughput": throughput,
             "cpu": cpu,
             "round-trips": round_trips,
-            "growth": growths,
+            "growth": costs_of_many,
         }.items():
             figure = pyplot.figure(layout="constrained")
             if drawing(results, figure.add_subplot()):
@@ -120,18 +120,18 @@ def round_trips(results: Results, axes: Axes) -> bool:
     return True
 
 
-def growths(results: Results, axes: Axes) -> bool:
+def costs_of_many(results: Results, axes: Axes) -> bool:
     """The cost of a packet relative to that with the fewest, for each thing that becomes many."""
-    names = [name for name in results.subjects(growth.SECTION) if name in growth.BOUNDED]
-    if not names:
+    bounded = [(name, path) for name, path in growths(results) if name in growth.BOUNDED]
+    if not bounded:
         return False
     axes.figure.set_size_inches(9, 4.2)  # type: ignore[union-attr]
     top = 0.0
-    for name in names:
-        costs = growth_of(results, name)
+    for name, path in bounded:
+        costs = growth_of(results, name, path)
         relative = [cost / costs[0][1] for _, cost in costs]
         top = max(top, *relative)
-        axes.plot([size for size, _ in costs], relative, "o-", label=growth.TITLES[name])
+        axes.plot([size for size, _ in costs], relative, "o-", label=growth_title(name, path))
     axes.axhspan(0, growth.BOUND, color="#7a9e7e", alpha=0.15, label=f"wanted: at most {growth.BOUND}")
     axes.set_xscale("log")
     axes.set_ylim(0, max(2.0, top * 1.1))

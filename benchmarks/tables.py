@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from benchmarks import bypass, growth, latency, life, tunnel
+from benchmarks import bypass, engine, growth, latency, life, tunnel
 from benchmarks.clients import OTHERS, OURS, PLAIN, TITLES
 from benchmarks.results import Results
 
@@ -156,25 +156,56 @@ def direct(results: Results) -> str:
 
 def grown(results: Results) -> str:
     """Microseconds at each size, and how many times the first size's the last one's are."""
-    section = growth.SECTION
     rows = []
-    for name in results.subjects(section):
-        costs = growth_of(results, name)
+    for name, path in growths(results):
+        costs = growth_of(results, name, path)
         ratio = costs[-1][1] / costs[0][1]
         bound = f"≤ {growth.BOUND}" if name in growth.BOUNDED else ""
         figures = ", ".join(f"{size:,}: {cost:.1f}" for size, cost in costs)
-        rows.append([growth.TITLES[name], figures, f"{ratio:.2f}", bound])
+        rows.append([growth_title(name, path), figures, f"{ratio:.2f}", bound])
     return table(["what becomes many: the cost that is watched", "µs at each size", "last ÷ first", "wanted"], rows)
 
 
-def growth_of(results: Results, name: str) -> list[tuple[int, float]]:
+def growths(results: Results) -> list[tuple[str, str]]:
+    """The growths that were measured, each with each of its data paths."""
+    runs = [run for run in results.runs if run.section == growth.SECTION]
+    return list(dict.fromkeys((run.subject, path) for run in runs for path in run.figures))
+
+
+def growth_title(name: str, path: str) -> str:
+    return growth.TITLES[name] if path == growth.ANY else f"{growth.TITLES[name]} ({path})"
+
+
+def growth_of(results: Results, name: str, path: str) -> list[tuple[int, float]]:
     """(size, microseconds) of one growth, the smallest size first."""
     found = {
         int(case): cost
         for case in results.cases(growth.SECTION)
-        if (cost := results.median(growth.SECTION, name, case, "us")) is not None
+        if (cost := results.median(growth.SECTION, name, case, path)) is not None
     }
     return sorted(found.items())
+
+
+def engine_costs(results: Results) -> str:
+    """Of each kind of packet: the bare AEAD call, and each data path as a multiple of it."""
+    section = engine.SECTION
+    paths = [name for name in OURS if any(name in run.figures for run in results.runs if run.section == section)]
+
+    def cells(subject: str, path: str) -> list[str]:
+        mine, bare = (results.median(section, subject, engine.COST, figure) for figure in (path, engine.BARE))
+        return [number(mine, ".2f"), NOT_TAKEN if mine is None or not bare else f"{mine / bare:.2f}"]
+
+    return table(
+        ["packets", "bare AEAD, µs", *(text for path in paths for text in (f"{path}, µs", "× bare"))],
+        (
+            [
+                subject,
+                number(results.median(section, subject, engine.COST, engine.BARE), ".2f"),
+                *(cell for path in paths for cell in cells(subject, path)),
+            ]
+            for subject in results.subjects(section)
+        ),
+    )
 
 
 def micro(results: Results) -> str:
@@ -217,6 +248,7 @@ def document(results: Results, plots: dict[str, str]) -> str:
         ("Round trips", lambda: round_trips(results)),
         ("Start, rest, memory", lambda: household(results)),
         ("Beside our client, outside the tunnel", lambda: direct(results)),
+        ("A packet in the engine", lambda: engine_costs(results)),
         ("With many of everything", lambda: grown(results)),
         ("Single steps", lambda: micro(results)),
     ]
@@ -251,6 +283,8 @@ NOTES = {
     "under load.",
     "Beside our client, outside the tunnel": "Mbit/s of an application that is not meant, and its share of what it has "
     "without our client; 0.97 and more is wanted.",
+    "A packet in the engine": "Without any network: what the data path costs a packet, and what the whole engine does "
+    "over the Windows backend and its emulated driver, beside one call of the encryption on as many bytes.",
     "With many of everything": "µs for each packet, flow or turn.",
     "Single steps": "The WireGuard core's handshakes, the configuration, the decision.",
 }

@@ -23,7 +23,7 @@ def found() -> Results:
         tunnel("head", "tcp-4-up", mbit=1000.0, client_seconds_per_gib=2.0),
         Run("bypass", "plain", "tcp-4-up", {"mbit": 10_000.0}),
         Run("bypass", "python", "tcp-4-up", {"mbit": 9800.0}),
-        *(Run("growth", "flows-out", str(size), {"us": cost}) for size, cost in ((100_000, 5.0), (10, 4.0))),
+        *(Run("growth", "flows-out", str(size), {"python": cost}) for size, cost in ((100_000, 5.0), (10, 4.0))),
         Run("life", "python", "start", {"seconds": 0.456}),
     ]
     return made
@@ -72,7 +72,14 @@ def test_the_bypass_is_told_as_a_share_of_what_there_is_without_us(found: Result
 
 
 def test_growth_is_the_last_size_over_the_first_in_order_of_size(found: Results) -> None:
-    assert "| 10: 4.0, 100,000: 5.0 | 1.25 | ≤ 1.15 |" in tables.grown(found)
+    (row,) = tables.grown(found).splitlines()[2:]
+    assert row == "| flows, 10 of them busy: a packet out (python) | 10: 4.0, 100,000: 5.0 | 1.25 | ≤ 1.15 |"
+
+
+def test_a_packets_cost_is_told_as_a_multiple_of_the_bare_encryption(found: Results) -> None:
+    assert tables.engine_costs(found) == ""
+    found.runs += [Run("engine", "out: x", "cost", {"bare": 2.0, "python": 5.0, "native": 2.2})]
+    assert tables.engine_costs(found).splitlines()[2:] == ["| out: x | 2.00 | 5.00 | 2.50 | 2.20 | 1.10 |"]
 
 
 def test_a_document_has_what_was_measured_and_names_what_was_not(found: Results) -> None:
