@@ -9,20 +9,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import IP, UDP
 
 assert sys.platform == "linux"
 
 from tests.backends.packets import read
-from tests.backends.worlds import PATIENCE, NetfilterWorld, all_packets
+from tests.backends.worlds import HOST, PATIENCE, NetfilterWorld, all_packets
 from wiresock_py.errors import BackendError
 from wiresock_py.filters import CapturePlan, PacketFlag, Verdict
 from wiresock_py.filters.netfilter import NetfilterBackend
 from wiresock_py.filters.netfilter.queue import QUEUE_LENGTH
+from wiresock_py.filters.netfilter.rules import Marks
 
 pytestmark = pytest.mark.root
 
@@ -240,6 +242,26 @@ def test_a_passed_packet_keeps_its_mark(world: NetfilterWorld) -> None:
     assert left(world) == [b"one"]
     counters = world.host.run("iptables", "-t", "filter", "-L", "OUTPUT", "-v", "-x", "-n")
     assert re.search(r"^\s+1\s.*0x5", counters, re.MULTILINE)
+
+
+def test_marks_and_queues_may_be_others(world: NetfilterWorld) -> None:
+    """Where another program has our usual bits, they mean nothing to us."""
+    with closing(NetfilterBackend(Marks(bypass=0x10, injected=0x20), queues=(7, 8))) as world.backend:
+        world.backend.open(PLAN)
+        assert world.backend.mark == 0x10
+        for mark, content in ((0x10, b"ours"), (Marks().bypass, b"theirs")):
+            app = world.open_socket(socket.AF_INET)
+            app.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+            app.sendto(content, (INSIDE, 7))
+        ((packet, _flags),) = take(world, 1, BYPASS)
+        assert payload(packet) == b"theirs"
+        app.sendto(b"bypassed", (INSIDE, 7))
+        assert left(world) == [b"ours", b"theirs", b"bypassed"]
+        injected = IP(src=INSIDE, dst=HOST["eth0"][0]) / UDP(sport=7, dport=app.getsockname()[1]) / b"answer"
+        world.backend.send_to_stack([[bytes(injected)]])
+        assert app.recv(100) == b"answer"
+        assert "mark=16 " in world.host.run("conntrack", "-L", "-p", "udp")
+    assert "mark=16 " not in world.host.run("conntrack", "-L", "-p", "udp")
 
 
 # What a process leaves behind, and who takes over.
