@@ -1,9 +1,11 @@
 """Captured packets: frames of every kind, fragments, checksums."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.backends.packets import Datagram, build, checksum, read
-from tests.support.captures import OWN, PATIENCE, PLAN, REMOTE, datagram, packets, payloads, take, wait_for
+from tests.support.captures import ADAPTERS, OWN, PATIENCE, PLAN, REMOTE, datagram, packets, payloads, take, wait_for
 from tests.support.drivers import Driver
 from tests.support.ethernet import EthernetHost
 from wiresock_py.filters import PacketFlag, Verdict
@@ -15,7 +17,7 @@ from wiresock_py.filters.ndisapi import (
 )
 from wiresock_py.filters.ndisapi import serving as serving_module
 from wiresock_py.filters.ndisapi.backend import NdisApiBackend
-from wiresock_py.filters.ndisapi.emulator import EmulatedAdapter
+from wiresock_py.filters.ndisapi.emulator import EmulatedAdapter, Emulator
 from wiresock_py.filters.ndisapi.raw.structures import INTERMEDIATE_BUFFER
 
 
@@ -240,3 +242,50 @@ def test_a_checksum_that_the_stack_left_to_the_adapter_is_flagged(
         backend.finish(batch)
     assert flags == [PacketFlag.CHECKSUM_PARTIAL, PacketFlag.NONE]
     assert found == [partial, whole]
+
+
+# Anything.
+
+
+KINDS = st.sampled_from([b"\x08\x00", b"\x86\xdd", b"\x81\x00", b"\x88\xa8", b"\x08\x06"])
+IP_STARTS = st.sampled_from([b"\x45", b"\x46", b"\x4f", b"\x60", b"\x00"])
+frames = st.builds(
+    lambda macs, kind, start, rest: (macs + kind + start + rest)[:1514],
+    st.binary(min_size=12, max_size=12),
+    KINDS,
+    IP_STARTS,
+    st.binary(max_size=80),
+)
+buffers = st.tuples(
+    st.sampled_from([0, 1, 2, 3]),
+    frames | st.binary(max_size=60),
+    st.none() | st.sampled_from([0, 13, 1515, 2**32 - 1]),
+    st.sampled_from([0, 7]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(buffers, max_size=30), st.lists(st.sampled_from(Verdict), min_size=30, max_size=30))
+def test_whatever_the_driver_gives_is_a_packet_or_counted(
+    given_buffers: list[tuple[int, bytes, int | None, int]], verdicts: list[Verdict]
+) -> None:
+    emulator = Emulator()
+    host = EthernetHost(emulator, ADAPTERS, default=("eth0",))
+    backend = NdisApiBackend(host, emulator.open)
+    backend.open(PLAN)
+    plugged = host.networks["eth0"].plugged
+    assert isinstance(plugged, EmulatedAdapter)
+    for direction, frame, length, vlan in given_buffers:
+        buffer = INTERMEDIATE_BUFFER(m_dwDeviceFlags=direction, m_8021q=vlan)
+        buffer.m_Length = len(frame) if length is None else length
+        buffer.m_IBuffer[: len(frame)] = frame
+        plugged.queue(buffer)
+    while batch := backend.receive(0.0):
+        batch.verdict[:] = verdicts[: len(batch)]
+        backend.finish(batch)
+    counted = backend.statistics()
+    assert counted["captured"] == counted["passed"] + counted["bypassed"] + counted["dropped"]
+    other = ("truncated", "malformed", "not_ip", "foreign", "fragments_lost")
+    assert counted["captured"] + sum(counted[name] for name in other) <= len(given_buffers)
+    assert counted["not_passed"] == 0
+    backend.close()

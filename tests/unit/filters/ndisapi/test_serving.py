@@ -1,6 +1,9 @@
 """An open backend: next hops, bypassed flows, figures, threads."""
 
+import itertools
+import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -226,3 +229,62 @@ def test_an_old_event_is_not_taken_for_ours(backend: NdisApiBackend, driver: Dri
     started = time.monotonic()
     assert backend.receive(0.02) is None
     assert time.monotonic() - started >= 0.02
+
+
+def test_threads_that_do_everything_at_once_disturb_nobody(
+    backend: NdisApiBackend, host: EthernetHost, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving_module, "HEARTBEAT", 0.001)
+    backend.open(PLAN)
+    ending = threading.Event()
+    failures: list[BaseException] = []
+    side = host.networks["side0"].plugged
+
+    def capture() -> None:
+        batch = backend.receive(0.01)
+        if batch is not None:
+            batch.verdict[:] = [Verdict(i % 3) for i in range(len(batch))]
+            backend.finish(batch)
+
+    def exempt() -> None:
+        with backend.exempt(6000):
+            backend.statistics()
+
+    def change() -> None:
+        backend.update(EVERYTHING)
+        driver.reattach_adapter(side)
+        host.changed()
+        backend.update(PLAN)
+
+    ports = itertools.count(5000)
+    turns = (
+        capture,
+        exempt,
+        change,
+        lambda: host.stack_sends(datagram(b"out", port=next(ports))),
+        lambda: backend.send_to_stack([[datagram(b"in", to=OWN[4], source=REMOTE[4])]]),
+        lambda: backend.send_to_network([[datagram(b"held")]], 2),
+        lambda: host.network_received() and host.stack_received(),
+    )
+
+    def loop(turn: Callable[[], object]) -> None:
+        try:
+            while not ending.is_set():
+                turn()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=loop, args=(turn,)) for turn in turns]
+    for thread in threads:
+        thread.start()
+    time.sleep(1.0)
+    ending.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    assert failures == []
+    counted = backend.statistics()
+    assert counted["captured"] == counted["passed"] + counted["bypassed"] + counted["dropped"] > 0
+    host.stack_sends(datagram(b"after"))
+    while b"after" not in take(backend):
+        pass
