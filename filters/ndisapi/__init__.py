@@ -9,7 +9,8 @@ Usable by itself::
             packet.send()
 
 Three floors: ``raw`` has the driver's own constants and structures, ``NdisApi`` every request as a method, ``Capture``
-packets to iterate over. ``emulator`` is the driver in pure Python, so that all of it runs on any system.
+packets to iterate over. ``emulator`` is the driver in pure Python, so that all of it runs on any system. On top of them
+stands ``backend.NdisApiBackend``, the program's own interception on Windows.
 """
 
 from wiresock_py.filters.ndisapi.adapters import Adapter, AdapterMode, Direction, RasLink

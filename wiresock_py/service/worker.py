@@ -7,6 +7,7 @@ a worker that lost its supervisor leaves the plan blocked, unless the kill switc
 """
 
 import dataclasses
+import ipaddress
 import logging
 import os
 import queue
@@ -37,6 +38,7 @@ from wiresock_py.network import (
     has_route,
     host_network,
     on_link_networks,
+    resolvers,
 )
 from wiresock_py.owners import SocketOwners
 from wiresock_py.rules import Rules
@@ -74,6 +76,8 @@ class Worker:
                 "this host has no default route, so there is nothing to tunnel", "connect it to a network"
             )
         _warn_of_missing_routes(self._configs)
+        if self._plan.dns and not self._backend.sees_loopback:
+            _warn_of_unseen_resolvers(self._backend.name)
         lock = threading.Lock()
         self._links: list[Link] = []
         self._exemptions: dict[Link, ExitStack] = {}
@@ -323,6 +327,18 @@ def _warn_of_missing_routes(configs: Sequence[Config]) -> None:
         wanted = any(network.version == version for c in configs for peer in c.peers for network in peer.allowed_ips)
         if wanted and not has_route(family):
             log.warning("this host has no %s route: programs cannot send any, so none of it is tunnelled", name)
+
+
+def _warn_of_unseen_resolvers(backend: str) -> None:
+    with suppress(NetworkError):
+        local = [resolver.address for resolver in resolvers() if ipaddress.ip_address(resolver.address).is_loopback]
+        if local:
+            log.warning(
+                "the %s backend does not see DNS for a resolver on this machine (%s): what it asks for programs of the "
+                "tunnel goes where its own program's packets go",
+                backend,
+                ", ".join(local),
+            )
 
 
 def _leave_to_the_supervisor() -> NoReturn:

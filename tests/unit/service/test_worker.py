@@ -18,6 +18,7 @@ import pytest
 from scapy.layers.inet import UDP
 
 from tests.support.worlds import (
+    ADDRESSES,
     CHROME,
     CLIENT_KEY,
     EVERYTHING,
@@ -37,6 +38,7 @@ from wiresock_py.errors import EXIT_CONFIG, EXIT_NETWORK, BackendError, ConfigEr
 from wiresock_py.filters import CapturePlan
 from wiresock_py.filters.memory import MemoryBackend
 from wiresock_py.flow import FiveTuple, Route
+from wiresock_py.network import Resolver
 from wiresock_py.rules import Rules
 from wiresock_py.service import worker
 from wiresock_py.service.control import ask
@@ -187,6 +189,28 @@ def test_a_family_without_a_route_is_a_warning(
     monkeypatch.setattr(worker, "has_route", lambda family: family == socket.AF_INET)
     desk.make()
     assert caplog.messages == ["this host has no IPv6 route: programs cannot send any, so none of it is tunnelled"]
+
+
+@pytest.mark.parametrize(("sees", "dns", "servers"), [(True, True, 2), (False, False, 2), (False, True, 0)])
+def test_a_resolver_on_this_machine_that_the_backend_sees_or_nobody_asks_is_no_matter(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sees: bool, dns: bool, servers: int
+) -> None:
+    monkeypatch.setattr(RecordingBackend, "sees_loopback", sees)
+    monkeypatch.setattr(worker, "resolvers", lambda: (Resolver("192.168.1.1"), *[Resolver("127.0.0.1")] * servers))
+    desk.write(config_text(RULES, interface=f"{ADDRESSES}\nDNS = 10.0.0.1" if dns else ADDRESSES))
+    desk.make()
+    assert caplog.messages == []
+
+
+def test_a_resolver_on_this_machine_that_the_backend_does_not_see_is_a_warning(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(RecordingBackend, "sees_loopback", False)
+    monkeypatch.setattr(worker, "resolvers", lambda: (Resolver("192.168.1.1"), Resolver("127.0.0.1"), Resolver("::1")))
+    desk.write(config_text(RULES, interface=f"{ADDRESSES}\nDNS = 10.0.0.1"))
+    desk.make()
+    (warning,) = caplog.messages
+    assert "the memory backend does not see DNS for a resolver on this machine (127.0.0.1, ::1)" in warning
 
 
 def test_a_file_others_can_read_is_a_warning_with_the_remedy(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
