@@ -29,7 +29,7 @@ def check(files: tuple[Path, ...], settings_path: Path | None, as_json: bool) ->
     if settings.backend != "auto":
         backend_class(settings.backend)  # says so if there is none of that name
     rules = Rules(configs, settings, on_link=on_link_networks())
-    tell_notices(configs, rules.notices)
+    tell_notices(configs, rules.notices())
     if as_json:
         click.echo(json.dumps(_as_json(configs, settings, rules), indent=2))
         return

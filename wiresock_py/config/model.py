@@ -50,6 +50,10 @@ class PortRange(NamedTuple):
         ports = str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
         return f"{ports}/{self.protocol}" if self.protocol else ports
 
+    def includes(self, other: "PortRange") -> bool:
+        """Whether every port of *other* is one of these."""
+        return self.first <= other.first and other.last <= self.last and self.protocol in ("", other.protocol)
+
     def holds(self, protocol: int, port: int) -> bool:
         """Whether *port* of the IP protocol number *protocol* is one of them."""
         return self.first <= port <= self.last and protocol in _PROTOCOLS[self.protocol]

@@ -23,7 +23,7 @@ from wiresock_py.config.text import looks_like_key, nearest, shown
 from wiresock_py.config.values import is_path, is_rooted
 from wiresock_py.errors import ConfigError
 from wiresock_py.flow import App
-from wiresock_py.rules.conditions import Asker, Verdict
+from wiresock_py.rules.conditions import Asker, Choice, Condition, Verdict
 from wiresock_py.rules.decision import Reason
 
 Resolver = Callable[[str], str]
@@ -93,10 +93,14 @@ class AppSet:
     """Entries of an app list and of a tree list, asked as one."""
 
     def __init__(self, entries: Iterable[Entry], trees: Iterable[Entry], resolve: Resolver) -> None:
+        entries, trees = tuple(entries), tuple(trees)
         self._apps = AppList(entries, resolve)
-        trees = tuple(trees)
         self._trees = AppList(trees, resolve)
         self.has_trees = bool(trees)
+        self.texts = frozenset(
+            [*(entry.text.casefold() for entry in entries), *(f"tree {entry.text.casefold()}" for entry in trees)]
+        )
+        """The entries, to be compared with others'."""
 
     def match(self, app: App, ancestors: Iterable[App]) -> Reason | None:
         """What to say of the first entry that means *app*, or an app whose descendant it is."""
@@ -136,7 +140,12 @@ class AppLists:
         self.everyone = not self._first_key
         """Whether no app is told from another."""
         self.has_trees = self._allowed.has_trees or self._disallowed.has_trees
+        self.choice = Choice(self._allowed.texts or None, self._disallowed.texts)
         self._verdict = lru_cache(maxsize=4096)(self._find_verdict)
+
+    def includes(self, other: Condition) -> bool:
+        """Whether the apps of *other* are all among these."""
+        return isinstance(other, AppLists | AppCondition) and self.choice.includes(other.choice)
 
     def verdict(self, asker: Asker) -> Verdict:
         """Whether the lists give the app the tunnel. Depends on its path and service and its ancestors' alone."""
@@ -162,6 +171,11 @@ class AppCondition:
         self._missed = missed
         self.everyone = everyone
         self.has_trees = apps.has_trees
+        self.choice = Choice(None if everyone else apps.texts)
+
+    def includes(self, other: Condition) -> bool:
+        """Whether the apps of *other* are all among these."""
+        return isinstance(other, AppLists | AppCondition) and self.choice.includes(other.choice)
 
     def verdict(self, asker: Asker) -> Verdict:
         """Whether the app is one of them."""

@@ -59,6 +59,8 @@ class Finding(NamedTuple):
     or_direct: bool = False
     stated: bool = False
     """By a rule of settings.yaml: *reason* is that rule, and tells all."""
+    left_out: Reason | None = None
+    """With nothing offered: the prefix of AllowedIPs that holds the destination all the same."""
 
     @property
     def everyone(self) -> bool:
@@ -146,11 +148,12 @@ class TunnelDestinations:
         never = to.never_tunnelled
         route = self._routes.longest(to.version, to.address, to.length)
         local = self._local.longest(to.version, to.address, to.length)
+        held = self._reason(route.peer, "AllowedIPs", route.network) if route else None
         if never:
-            yield self._direct(-1, Reason(f"{never} is this host or this link and is never tunnelled"))
+            yield self._direct(-1, Reason(f"{never} is this host or this link and is never tunnelled"), held)
         elif local and (route is None or route.network.prefixlen <= local.prefixlen):
             line = self._config.interface.place("BypassLan").line
-            yield self._direct(-1, Reason(f"BypassLan leaves out {local}", self._config.file, line))
+            yield self._direct(-1, Reason(f"BypassLan leaves out {local}", self._config.file, line), held)
         elif route:
             yield self._routed(to, route, exclude=True)
         elif to.version in self.blocked_versions and _INTERNET.longest(to.version, to.address, to.length):
@@ -165,9 +168,9 @@ class TunnelDestinations:
 
     def _routed(self, to: Destination, route: _Route, *, exclude: bool) -> Finding:
         excluded = self._excluded[route.peer].longest(to.version, to.address, to.length) if exclude else None
-        if excluded:
-            return self._direct(route.peer, self._reason(route.peer, "DisallowedIPs", excluded))
         reason = self._reason(route.peer, "AllowedIPs", route.network)
+        if excluded:
+            return self._direct(route.peer, self._reason(route.peer, "DisallowedIPs", excluded), reason)
         if self._config.interface.has_family(to.version):
             return Finding(Route.TUNNEL, self._index, route.peer, reason, self._conditions[route.peer])
         reason = reason._replace(text=f"{reason.text}, but the tunnel has no IPv{to.version} address")
@@ -202,8 +205,8 @@ class TunnelDestinations:
         reason = Reason(f"the tunnel has no IPv{to.version} DNS server", self._config.file, line)
         return Finding(Route.BLOCK, self._index, -1, reason, ())
 
-    def _direct(self, peer: int, reason: Reason) -> Finding:
-        return Finding(Route.DIRECT, self._index, peer, reason)
+    def _direct(self, peer: int, reason: Reason, left_out: Reason | None = None) -> Finding:
+        return Finding(Route.DIRECT, self._index, peer, reason, left_out=left_out)
 
     def _reason(self, peer: int, key: str, network: Network) -> Reason:
         return Reason(f"{key} = {network}", self._config.file, self._config.peers[peer].place(key, network).line)

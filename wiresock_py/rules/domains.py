@@ -7,7 +7,7 @@ example.com        it and everything below it
 from collections.abc import Iterable, Iterator
 
 from wiresock_py.config import Config, Peer
-from wiresock_py.rules.conditions import Asker, Verdict
+from wiresock_py.rules.conditions import Asker, Condition, Verdict
 from wiresock_py.rules.decision import Reason
 
 
@@ -35,6 +35,10 @@ class DomainSet:
         """As :meth:`match`, for the first of *names* that is meant."""
         return next((reason for name in names if (reason := self.match(name)) is not None), None)
 
+    def includes(self, other: "DomainSet") -> bool:
+        """Whether every name that *other* means is meant here."""
+        return all(self.match(entry.replace("*", "x", 1)) is not None for entry in other)
+
     def __bool__(self) -> bool:
         return bool(self._whole or self._below)
 
@@ -52,6 +56,10 @@ class DomainLists:
         self.allowed = DomainSet(_entries(config, peer, "AllowedDomains", peer.allowed_domains))
         self.disallowed = DomainSet(_entries(config, peer, "DisallowedDomains", peer.disallowed_domains))
         self.everyone = not self.allowed and not self.disallowed
+
+    def includes(self, other: Condition) -> bool:
+        """Whether *other* is the lists of a peer, and means only names that these allow."""
+        return isinstance(other, DomainLists) and bool(other.allowed) and self.allowed.includes(other.allowed)
 
     def verdict(self, asker: Asker) -> Verdict:
         """Whether the lists give what goes by *asker*'s names the tunnel."""

@@ -18,6 +18,7 @@ from wiresock_py.rules.decision import Decision, Explanation, Reason
 from wiresock_py.rules.destinations import Destination, Finding, TunnelDestinations
 from wiresock_py.rules.domains import DomainSet
 from wiresock_py.rules.ranges import Network
+from wiresock_py.rules.shadows import unreachable
 from wiresock_py.rules.stated import StatedRule, notices
 
 SHARED_RESOLVERS = ("systemd-resolved", "dnsmasq", "unbound", "nscd", "Dnscache")
@@ -71,9 +72,11 @@ class Rules:
             lists.has_trees for tunnel in self._tunnels for lists in tunnel.apps
         )
         """Whether a decision may depend on the processes that an app came from."""
-        self.notices: tuple[Notice, ...] = tuple(notices(self._stated))
-        """What the user should hear about the rules of settings.yaml although they are valid."""
         self._findings = lru_cache(maxsize=4096)(self._find)
+
+    def notices(self) -> tuple[Notice, ...]:
+        """What the user should hear about the rules although they are valid."""
+        return (*notices(self._stated), *unreachable(self._parts))
 
     def mentions(self, name: str) -> bool:
         """Whether a rule is about the domain *name* (small letters)."""

@@ -13,7 +13,7 @@ from wiresock_py.config.rule_list import BLOCK, PROTOCOLS, TUNNEL
 from wiresock_py.errors import ConfigError
 from wiresock_py.flow import Route
 from wiresock_py.rules.apps import AppCondition, AppSet, Resolver, read_entries
-from wiresock_py.rules.conditions import Asker, PortCondition, Verdict
+from wiresock_py.rules.conditions import Asker, Condition, PortCondition, Verdict
 from wiresock_py.rules.decision import Reason
 from wiresock_py.rules.destinations import Destination, Finding, TunnelDestinations
 from wiresock_py.rules.domains import DomainSet
@@ -27,15 +27,19 @@ class DomainCondition:
     """The names that a rule is for; none: every name, and what has none."""
 
     def __init__(self, domains: DomainSet, missed: Reason) -> None:
-        self._domains = domains
+        self.domains = domains
         self._missed = missed
         self.everyone = not domains
+
+    def includes(self, other: Condition) -> bool:
+        """Whether *other* is a rule's too, and its names are all among these."""
+        return isinstance(other, DomainCondition) and not other.everyone and self.domains.includes(other.domains)
 
     def verdict(self, asker: Asker) -> Verdict:
         """Whether a name that led to the destination is one of them."""
         if self.everyone:
             return Verdict(True, Reason("every name"))
-        reason = self._domains.any_of(asker.names)
+        reason = self.domains.any_of(asker.names)
         known = f"known as {', '.join(asker.names[:3])}" if asker.names else "its name is not known"
         missed = self._missed._replace(text=f"{known}, {self._missed.text}")
         return Verdict(reason is not None, reason or missed)

@@ -120,3 +120,12 @@ def test_a_backend_that_does_not_exist_is_an_error(files: list[str], tmp_path: P
     assert result.exit_code == EXIT_BACKEND
     assert "no backend 'wintun' (use one of: " in result.stderr
     assert result.stdout == ""
+
+
+def test_what_shadows_what_is_told_across_files(tmp_path: Path) -> None:
+    for name, peer in (("a", "AllowedIPs = 0.0.0.0/0"), ("b", "AllowedIPs = 10.0.0.0/8\nAllowedApps = chrome")):
+        (tmp_path / f"{name}.conf").write_text(conf(peer))
+    files = [str(tmp_path / f"{name}.conf") for name in ("a", "b")]
+    told = f"{files[1]}:6: AllowedIPs = 10.0.0.0/8 is never met: AllowedIPs = 0.0.0.0/0 ({files[0]}:6) comes first"
+    assert told in CliRunner().invoke(main, ["check", *files]).stderr
+    assert "is never met" not in CliRunner().invoke(main, ["check", *reversed(files)]).stderr

@@ -68,3 +68,36 @@ def test_every_example_is_valid_and_needs_no_advice_but_on_this_machine(file: Pa
 
 def test_there_are_examples() -> None:
     assert {file.name for file in EXAMPLES} >= {"chrome.conf", "all-apps.conf", "several-peers.conf"}
+
+
+def test_a_file_of_a_mebibyte_with_4096_prefixes_and_1024_apps_is_read(tmp_path: Path) -> None:
+    prefixes = ", ".join(f"10.{n >> 4}.{(n & 15) << 4}.0/20" for n in range(4096))
+    apps = "\n".join(f"#@ws:AllowedApps = /opt/app{n}/bin, C:\\Program Files\\App {n}\\" for n in range(512))
+    text = conf(f"AllowedIPs = {prefixes}\n{apps}\n")
+    file = tmp_path / "big.conf"
+    file.write_text(text + "# padding\n" * ((MAX_FILE_SIZE - len(text.encode())) // 10))
+    assert MAX_FILE_SIZE - 10 < file.stat().st_size <= MAX_FILE_SIZE
+    (peer,) = load(file).peers
+    assert (len(peer.allowed_ips), len(peer.allowed_apps)) == (4096, 1024)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("blank", [" ", "\t", "\u00a0", " \t "])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_encodings_blanks_and_line_ends_of_editors_do_not_matter(
+    tmp_path: Path, encoding: str, blank: str, end: str
+) -> None:
+    plain = conf("AllowedIPs = 10.0.0.0/8, ::/0\nAllowedApps = büro app, /opt/x\nAllowedDomains = a.test")
+    file = tmp_path / "wg0.conf"
+    file.write_bytes(
+        plain.replace(" = ", f"{blank}={blank}").replace(", ", f",{blank}").replace("\n", end).encode(encoding)
+    )
+    assert load(file).peers == parse(plain, str(file)).peers
+
+
+@pytest.mark.parametrize("line", ["AllowedApps = “chrome”", "AllowedApps = 'chrome'", "AllowedIPs = “10.0.0.0/8”"])
+def test_smart_and_plain_quotes_are_told_with_their_place(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "wg0.conf"
+    file.write_text(conf(line), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"wg0\.conf:6:\d+: Allowed\w+: found the quotation mark"):
+        load(file)

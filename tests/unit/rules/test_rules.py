@@ -247,7 +247,7 @@ def test_the_plan_of_stated_rules_holds_what_they_tunnel_or_block_and_nothing_be
 def test_a_rule_for_a_tunnel_that_does_not_run_is_passed_over_and_told() -> None:
     given = rules(HOME, settings=stating("rules: [{action: tunnel work}]"))
     assert decide(given, CURL, "10.1.1.1").tunnel == 0
-    assert [str(notice) for notice in given.notices] == [
+    assert [str(notice) for notice in given.notices()] == [
         "settings.yaml:1: there is no tunnel work in this run, so this rule is passed over"
     ]
 
