@@ -1,7 +1,8 @@
 """The control socket: one JSON request a connection, one JSON answer, for ``status`` and the commands beside it.
 
-A UNIX socket in a directory only its owner may enter, itself 0600: who can open it may read the state of the tunnel,
-never a key. The server is one thread of the worker; a client that stalls is cut off after ``TIMEOUT``.
+A UNIX socket in a directory only its owner may enter, itself 0600, or a named pipe of the administrators: who can open
+it may read the state of the tunnel, never a key. The server is one thread of the worker; a client that stalls is cut
+off after ``TIMEOUT``.
 """
 
 import json
@@ -12,15 +13,24 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from wiresock_py.errors import ControlError
 
 log = logging.getLogger(__name__)
 
-DEFAULT_PATH = Path("/run/wiresock-py/control.sock")
+DEFAULT_PATH = Path("\\\\.\\pipe\\wiresock-py" if sys.platform == "win32" else "/run/wiresock-py/control.sock")
 TIMEOUT = 2.0
 MAX_REQUEST = 64 * 1024
+
+if sys.platform == "win32":
+    from wiresock_py.service.pipes import PipeConnection, PipeListener, connect
+
+    Connection: TypeAlias = PipeConnection
+    Listener: TypeAlias = PipeListener
+else:
+    Connection: TypeAlias = socket.socket
+    Listener: TypeAlias = socket.socket
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -32,6 +42,7 @@ class ControlServer:
         self.path = path
         self._handler = handler
         self._listener = _listen(path)
+        self._closed = False
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
 
     def start(self) -> None:
@@ -39,15 +50,15 @@ class ControlServer:
 
     def close(self) -> None:
         """Stop answering and remove the socket; may be repeated."""
+        if self._closed:
+            return
+        self._closed = True
         # shutdown wakes the accept() of the serving thread, close alone would not
-        try:
-            self._listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # closed before
-        self._listener.close()
+        self._listener.shutdown(socket.SHUT_RDWR)
         if self._thread.is_alive():
             self._thread.join(TIMEOUT + 1)
-        self.path.unlink(missing_ok=True)
+        self._listener.close()
+        remove_stale(self.path)
 
     def _serve(self) -> None:
         while True:
@@ -81,24 +92,19 @@ def ask(path: Path, request: dict[str, Any], *, timeout: float = TIMEOUT) -> dic
 
     *timeout* in seconds: some requests take longer to carry out than others.
     """
-    if sys.platform == "win32":
-        raise ControlError("the control socket is not built for Windows yet")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout)
-        try:
-            connection.connect(str(path))
+    try:
+        with _connect(path, timeout) as connection:
             connection.sendall(_encode(request))
             answer = json.loads(_read_line(connection, limit=None))
-        except PermissionError:
-            raise ControlError(
-                f"no permission to talk to {path}", "run this command as the user that runs it"
-            ) from None
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise ControlError(
-                f"no wiresock-py is running here: nothing answers on {path}", "start one: wiresock-py run FILE"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise ControlError(f"the client at {path} did not answer: {error}", "is it being stopped?") from None
+    except PermissionError:
+        runner = "an administrator" if sys.platform == "win32" else "the user that runs it"
+        raise ControlError(f"no permission to talk to {path}", f"run this command as {runner}") from None
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise ControlError(
+            f"no wiresock-py is running here: nothing answers on {path}", "start one: wiresock-py run FILE"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ControlError(f"the client at {path} did not answer: {error}", "is it being stopped?") from None
     if not isinstance(answer, dict):
         raise ControlError(f"the answer on {path} is not one of wiresock-py")
     if "error" in answer:
@@ -108,35 +114,57 @@ def ask(path: Path, request: dict[str, Any], *, timeout: float = TIMEOUT) -> dic
 
 def is_served(path: Path) -> bool:
     """Whether a running client listens on *path*."""
-    if sys.platform == "win32":
+    try:
+        _connect(path, TIMEOUT).close()
+    except (PermissionError, TimeoutError):
+        return sys.platform == "win32"  # somebody's pipe; a UNIX socket may be a dead one's
+    except OSError:
         return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(TIMEOUT)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-        return True
+    return True
 
 
 def remove_stale(path: Path) -> None:
     """Remove the socket that a killed client left at *path*, and nothing that is no socket."""
-    if path.is_socket():
+    if sys.platform != "win32" and path.is_socket():  # a pipe ends with its process
         path.unlink(missing_ok=True)
 
 
-def _listen(path: Path) -> socket.socket:
+def _connect(path: Path, timeout: float) -> Connection:
     if sys.platform == "win32":
-        raise ControlError("the control socket is not built for Windows yet")
+        return connect(path, timeout)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(str(path))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _another_runs(path: Path) -> ControlError:
+    return ControlError(
+        f"another wiresock-py is running: it answers on {path}",
+        "stop it first, or run all tunnels in one: wiresock-py run a.conf b.conf",
+    )
+
+
+def _listen(path: Path) -> Listener:
+    if sys.platform == "win32":
+        if is_served(path):
+            raise _another_runs(path)
+        try:
+            return PipeListener(path)
+        except PermissionError:
+            raise _another_runs(path) from None
+        except OSError as error:
+            raise ControlError(f"no control pipe can be made at {path}: {error}") from None
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.exists():
             if is_served(path):
-                raise ControlError(
-                    f"another wiresock-py is running: it answers on {path}",
-                    "stop it first, or run all tunnels in one: wiresock-py run a.conf b.conf",
-                )
+                raise _another_runs(path)
             remove_stale(path)
         previous = os.umask(0o177)
         try:
@@ -159,7 +187,7 @@ def _encode(message: dict[str, Any]) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def _read_line(connection: socket.socket, limit: int | None = MAX_REQUEST) -> bytes:
+def _read_line(connection: Connection, limit: int | None = MAX_REQUEST) -> bytes:
     received = bytearray()
     while not received.endswith(b"\n") and (limit is None or len(received) < limit):
         chunk = connection.recv(65536)

@@ -7,6 +7,7 @@ import socket
 import stat
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,16 @@ from wiresock_py.errors import ControlError
 from wiresock_py.service import control
 from wiresock_py.service.control import ControlServer, ask, is_served, remove_stale
 
-pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="for other systems: the control socket is not built for Windows yet"
-)
+unix = pytest.mark.skipif(sys.platform == "win32", reason="about UNIX sockets; test_pipes.py is about pipes")
 
 Serve = Callable[..., ControlServer]
 
 
 @pytest.fixture
 def path() -> Iterator[Path]:
+    if sys.platform == "win32":
+        yield Path(f"\\\\.\\pipe\\wiresock-py-test-{uuid.uuid4()}")
+        return
     # below pytest's own folder the path would be longer than a UNIX socket's may be
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder) / "made" / "control.sock"
@@ -48,6 +50,7 @@ def serve(path: Path) -> Iterator[Serve]:
         server.close()
 
 
+@unix
 def test_what_is_no_socket_is_never_removed(serve: Serve, path: Path) -> None:
     path.parent.mkdir()
     path.write_text("somebody's file")
@@ -64,6 +67,7 @@ def test_a_question_is_answered(serve: Serve, path: Path) -> None:
         assert ask(path, {"command": "status"}) == {"asked": {"command": "status"}}
 
 
+@unix
 def test_only_its_owner_may_enter(serve: Serve, path: Path) -> None:
     serve()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -96,6 +100,7 @@ def test_a_handler_that_fails_is_logged_and_the_next_question_answered(
     assert ask(path, {"command": "good"}) == {"fine": True}
 
 
+@unix
 @pytest.mark.parametrize("nonsense", [b"\n", b"no json\n", b"[1]\n", b"\xff\xfe\n", b'{"cut', b"[" * 100_000])
 def test_nonsense_is_refused_and_the_next_question_answered(serve: Serve, path: Path, nonsense: bytes) -> None:
     serve()
@@ -108,6 +113,7 @@ def test_nonsense_is_refused_and_the_next_question_answered(serve: Serve, path: 
     assert ask(path, {"command": "status"})
 
 
+@unix
 def test_an_asker_that_goes_away_does_not_end_the_server(serve: Serve, path: Path) -> None:
     serve(lambda _: {"text": "x" * 1_000_000})
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as hasty:
@@ -116,6 +122,7 @@ def test_an_asker_that_goes_away_does_not_end_the_server(serve: Serve, path: Pat
     assert ask(path, {})
 
 
+@unix
 def test_an_asker_that_stalls_is_cut_off(serve: Serve, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "TIMEOUT", 0.1)
     serve()
@@ -145,6 +152,7 @@ def test_a_second_client_is_told_of_the_first(serve: Serve, path: Path) -> None:
     assert ask(path, {})
 
 
+@unix
 def test_the_socket_of_a_dead_client_is_taken_over(serve: Serve, path: Path) -> None:
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
@@ -155,6 +163,7 @@ def test_the_socket_of_a_dead_client_is_taken_over(serve: Serve, path: Path) -> 
     assert is_served(path)
 
 
+@unix
 @pytest.mark.parametrize("place", ["/proc/nowhere/c.sock", "/etc/hostname/c.sock", f"/run/{'x' * 120}.sock"])
 def test_a_place_where_none_can_be_is_told_with_the_remedy(place: str) -> None:
     with pytest.raises(ControlError, match=r"no control socket can be made at .*: \w") as raised:
@@ -163,6 +172,7 @@ def test_a_place_where_none_can_be_is_told_with_the_remedy(place: str) -> None:
     assert "None" not in str(raised.value)
 
 
+@unix
 def test_closing_removes_it_ends_the_thread_and_may_be_repeated(serve: Serve, path: Path) -> None:
     server = serve()
     assert ask(path, {})
@@ -172,6 +182,7 @@ def test_closing_removes_it_ends_the_thread_and_may_be_repeated(serve: Serve, pa
     assert not server._thread.is_alive()
 
 
+@unix
 def test_one_never_started_closes_too(path: Path) -> None:
     ControlServer(path, lambda _: {}).close()
     assert not path.exists()
