@@ -8,7 +8,7 @@ import random
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 from tests.endurance.flood import valid
 from tests.interop.end import COOKIE_REPLY, INITIATION, RESPONSE, TRANSPORT, Entry
@@ -140,13 +140,15 @@ def _cookie_from_them(instance: Instance) -> str:
 
 
 def _meet_under_load(instance: Instance, flood: "_Flood") -> Meeting:
-    """A meeting whose first initiation got a cookie. BoringTun counts by the second, so one may be answered."""
+    """A meeting whose first initiation got a cookie. BoringTun counts by the second, so one may be answered; and where
+    the flood has filled the program's queue, one is lost."""
     for _ in range(5):
         meeting = instance.meet(RESPONDER)
         flood.after_burst.wait(2)
         meeting.end.handshake()
         received = meeting.end.received
-        meeting.end.until(received.__len__, 2, "an answer to our initiation")
+        with suppress(AssertionError):
+            meeting.end.until(received.__len__, 2, "an answer to our initiation")
         if meeting.end.received_of(COOKIE_REPLY):
             return meeting
         meeting.close()
