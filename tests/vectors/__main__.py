@@ -44,7 +44,7 @@ def run_section(name: str, vectors: Json) -> bool:
         failed += 1
         mismatch = mismatch or f"; cannot be read: {type(error).__name__}: {error}"
     verdict = "ok" if passed and not failed else "FAILED"
-    print(f"{name:20} {verdict:6} {passed} passed, {failed} failed{mismatch}")
+    print(f"{name:20} {verdict:6} {passed} passed, {failed} failed{' '.join(mismatch.split())}")
     return verdict == "ok"
 
 

@@ -1,6 +1,7 @@
 """What a vector case is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 Json: TypeAlias = Any
@@ -16,6 +17,17 @@ class Case(NamedTuple):
 
 Section: TypeAlias = Callable[[Json], Iterator[Case]]
 """Yields the cases of one section; its argument is the whole file, for sections refer to each other."""
+
+
+def unknown_parts(section: Iterable[str], *known: str) -> Iterator[Case]:
+    """A case that fails for each part of a section that nobody knows, for nothing is skipped in silence."""
+    for name in section:
+        if name not in known:
+            yield Case(name, partial(_fail, f"no runner for this part (known are {', '.join(known)})"))
+
+
+def _fail(reason: str) -> None:
+    raise AssertionError(reason)
 
 
 def unhex(text: str) -> bytes:

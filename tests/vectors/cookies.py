@@ -14,7 +14,7 @@ from tests.support.peers import (
     WallClock,
     device,
 )
-from tests.vectors.cases import Case, Json, equal, unhex
+from tests.vectors.cases import Case, Json, equal, unhex, unknown_parts
 from tests.vectors.golden import Golden, expect_drop, snapshot
 from wiresock_py.crypto.cookie import CookieGenerator
 from wiresock_py.crypto.device import Device
@@ -47,6 +47,8 @@ def cookie_cases(vectors: Json) -> Iterator[Case]:
             for case in cases:
                 title = f"refused by the {role} of {name}: {case['name']}"
                 yield Case(title, partial(_refused, vectors, answers, case))
+    rest = [key for key in section if not key.startswith("negative_for_")]
+    yield from unknown_parts(rest, "note", "replies", "server_rules")
     for rule in section["server_rules"]:
         wording = ", ".join(f"{key} {value}" for key, value in rule.items())
         yield Case(wording, partial(_server_rule, rule))

@@ -5,7 +5,7 @@ from functools import partial
 from ipaddress import ip_address
 
 from tests.support.traffic import batch_of
-from tests.vectors.cases import Case, Json, equal, unhex
+from tests.vectors.cases import Case, Json, equal, unhex, unknown_parts
 from wiresock_py.datapath import (
     Flow,
     FlowTable,
@@ -30,6 +30,7 @@ def checksum_cases(vectors: Json) -> Iterator[Case]:
         yield Case(f"{case['old_checksum']}: {case['old_word']} to {case['new_word']}", partial(_incremental, case))
     for case in vectors["checksums"]["packets"]:
         yield Case(case["name"], partial(_rewrite, case))
+    yield from unknown_parts(vectors["checksums"], "incremental", "packets")
 
 
 def _incremental(case: Json) -> None:

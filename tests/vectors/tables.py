@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from ipaddress import ip_address, ip_interface
 
-from tests.vectors.cases import Case, Json, equal
+from tests.vectors.cases import Case, Json, equal, unknown_parts
 from wiresock_py.crypto.allowed_ips import AllowedIPs
 from wiresock_py.crypto.inner import padded_length
 from wiresock_py.crypto.ratelimiter import RateLimiter
@@ -14,6 +14,7 @@ from wiresock_py.crypto.replay import ReplayWindow
 def replay_cases(vectors: Json) -> Iterator[Case]:
     for sequence in vectors["replay"]["sequences"]:
         yield Case(sequence["name"], partial(_replay, sequence["ops"]))
+    yield from unknown_parts(vectors["replay"], "window", "reject_after", "rule", "ops_encoding", "sequences")
 
 
 def _replay(ops: Json) -> None:

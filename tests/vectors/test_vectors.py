@@ -53,6 +53,24 @@ def test_the_command_ends_with_1_if_anything_is_skipped(section: dict[str, objec
     assert main([str(file)]) == 1
 
 
+@pytest.mark.parametrize("section", ["cookies", "checksums", "decapsulation", "replay", "primitives"])
+def test_a_part_of_a_section_that_nobody_knows_is_not_skipped(
+    section: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "vectors.json"
+    needed = {name: VECTORS[name] for name in ("schema", "handshakes")}
+    file.write_text(json.dumps({**needed, section: {**VECTORS[section], "news": [{"line": "a\nb"}]}}))
+    assert main([str(file)]) == 1
+    assert "1 failed; first: news" in capsys.readouterr().out
+
+
+def test_a_mismatch_takes_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "vectors.json"
+    file.write_text(json.dumps({"schema": SCHEMA, "padding": [{"length": "a\nb", "mtu": 0, "padded_length": 1}]}))
+    assert main([str(file)]) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
 def test_another_schema_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "vectors.json"
     file.write_text(json.dumps({"schema": "something/else"}))

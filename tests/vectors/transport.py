@@ -5,7 +5,7 @@ from functools import partial
 from ipaddress import ip_network
 
 from tests.support.peers import CLIENT, connect, device
-from tests.vectors.cases import Case, Json, equal, unhex
+from tests.vectors.cases import Case, Json, equal, unhex, unknown_parts
 from tests.vectors.golden import Golden, expect_drop
 from wiresock_py.crypto.drops import Drop
 from wiresock_py.crypto.keys import PrivateKey
@@ -49,6 +49,7 @@ def decapsulation_cases(vectors: Json) -> Iterator[Case]:
     allowed = vectors["decapsulation"]["sender_allowed_ips"]
     for case in vectors["decapsulation"]["cases"]:
         yield Case(case["name"], partial(_decapsulation, allowed, case))
+    yield from unknown_parts(vectors["decapsulation"], "sender_allowed_ips", "cases")
 
 
 def _decapsulation(allowed: Json, case: Json) -> None:
