@@ -32,18 +32,21 @@ def test_where_it_was_not_built_python_works_and_native_says_what_to_do(monkeypa
     ("hidden", "reason"),
     [
         ("sys.modules['wiresock_py._native'] = None", "Rust"),
-        ("sys.meta_path.insert(0, Refusal)", "cannot be loaded: wrong ELF class"),
+        ("Refusal.error = ModuleNotFoundError('not there', name='wiresock_py._native')", "Rust"),
+        ("Refusal.error = ImportError('wrong ELF class')", "cannot be loaded: wrong ELF class"),
     ],
-    ids=["missing", "damaged"],
+    ids=["blocked", "missing", "damaged"],
 )
 def test_a_module_that_is_not_there_or_another_is_told_apart(hidden: str, reason: str) -> None:
     refusal = """
 import sys
 class Refusal:
-    @staticmethod
-    def find_spec(name, *_):
-        if name == "wiresock_py._native":
-            raise ImportError("wrong ELF class")
+    error = None
+    @classmethod
+    def find_spec(cls, name, *_):
+        if name == "wiresock_py._native" and cls.error:
+            raise cls.error
+sys.meta_path.insert(0, Refusal)
 """
     code = f"{refusal}\n{hidden}\nfrom wiresock_py.datapath import choice; print(choice.DEFAULT.name, choice.MISSING)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
