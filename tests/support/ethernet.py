@@ -72,7 +72,8 @@ class EthernetHost:
     def __init__(self, driver: Driver, adapters: Mapping[str, tuple[str, ...]], default: tuple[str, ...]) -> None:
         """*adapters* are addresses with prefix lengths by adapter; *default* names those with a default route."""
         self.driver = driver
-        self._serving = threading.RLock()  # host and network may be played by threads of their own
+        self.turn = threading.RLock()
+        """Held while frames are taken: host and network may be played by threads of their own."""
         self.networks: dict[str, Network] = {}
         self._followers: list[Callable[[], None]] = []
         self.local: deque[bytes] = deque()
@@ -146,7 +147,7 @@ class EthernetHost:
     def _take(self, packets: deque[bytes], serve: Callable[[], None], timeout: float) -> list[bytes]:
         until = time.monotonic() + timeout
         while True:
-            with self._serving:
+            with self.turn:
                 serve()
                 if packets or time.monotonic() >= until:
                     return [packets.popleft() for _ in range(len(packets))]
@@ -171,7 +172,7 @@ class EthernetHost:
 
     def _resolve(self, network: Network, address: bytes) -> bytes | None:
         """As the neighbour cache: ask once, over the driver."""
-        with self._serving:
+        with self.turn:
             if address not in network.neighbours:
                 network.plugged.stack_sends(_question(network, address))
                 self._serve_network(network)

@@ -13,7 +13,9 @@ from wiresock_py.cli import main
 from wiresock_py.errors import EXIT_CONFIG, EXIT_CONTROL
 from wiresock_py.service.control import ControlServer
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the control socket is not built for Windows yet")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="for other systems: the control socket is not built for Windows yet"
+)
 
 Reload = Callable[..., Result]
 

@@ -33,7 +33,7 @@ def test_memory_is_never_chosen_by_itself(monkeypatch: pytest.MonkeyPatch) -> No
         registry.default_name()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="netfilter is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="for other systems: netfilter is Linux's")
 def test_what_is_not_for_this_system_is_no_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.backend_class("netfilter"), "unavailable_reason", lambda: "run as root")
     with pytest.raises(BackendError, match=r"^no interception backend works here: netfilter: run as root$"):

@@ -23,7 +23,7 @@ def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
 def emulator(driver: Driver) -> Emulator:
     """For tests that look into the emulator, or make it do what no driver can be told to do."""
     if not isinstance(driver, Emulator):
-        pytest.skip("looks into the emulator")
+        pytest.skip("for other systems: looks into the emulator")
     return driver
 
 
