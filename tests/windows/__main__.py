@@ -1,6 +1,7 @@
 """``python -m tests.windows [PART]…``: run the tests on Windows CPython under Wine.
 
     unit      the unit tests and the vectors, as far as they are for Windows
+    driver    the bindings and the ndisapi backend against the driver double, which Windows loads
 
 Prints the versions, what pytest says, and how many tests ran. A skip counts as a failure unless its reason begins with
 "for other systems". Where Wine is missing nothing runs, with the reason; in CI that is a failure.
@@ -21,7 +22,8 @@ from tests.windows.wine import Wine
 from wiresock_py.lab import LabError
 
 UNIT = ("tests/unit", "tests/vectors")
-UNIT_TIMEOUT = 420.0
+DRIVER = ("tests/unit/filters/ndisapi", "tests/backends", "tests/windows/test_double.py")
+TIMEOUT = 420.0
 WORKERS = 2
 EXCUSED = "for other systems"
 SYSTEM = "import platform, sys; print(f'Windows {platform.version()}, CPython {sys.version}')"
@@ -33,17 +35,24 @@ def unit(environment: Environment, report: Path) -> int:
         return pytest(windows, environment, report, *UNIT, "-n", str(WORKERS))
 
 
+def driver(environment: Environment, report: Path) -> int:
+    """The double has one state for the whole system: one test at a time."""
+    with Wine() as windows:
+        windows.install_driver(environment.driver)
+        return pytest(windows, environment, report, *DRIVER, "-p", "tests.windows.plugin", "-k", "double")
+
+
 def pytest(windows: Wine, environment: Environment, report: Path, *arguments: str) -> int:
     """pytest's exit code under Windows CPython. In *report* the tests' names begin with tests.windows."""
     return windows.show(
         *(environment.python, "-m", "pytest", "-q", "-m", "not slow and not root and not lab"),
         *(f"--junitxml=Z:{report}", "--junit-prefix=tests.windows", *arguments),
-        timeout=UNIT_TIMEOUT,
+        timeout=TIMEOUT,
         cwd=ROOT,
     )
 
 
-PARTS: dict[str, Callable[[Environment, Path], int]] = {"unit": unit}
+PARTS: dict[str, Callable[[Environment, Path], int]] = {"unit": unit, "driver": driver}
 
 
 def main() -> int:

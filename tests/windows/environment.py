@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,7 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 CACHE = ROOT / ".cache" / "windows"
 INTERPRETER = HERE / "interpreter"
-SOURCES = (Path(__file__), *sorted(INTERPRETER.iterdir()), *sorted((HERE / "driver").iterdir()))
-"""What is built depends on these alone."""
+DRIVER = HERE / "driver"
 
 PYTHON_DLL_SHA256 = "0817a2a657a24c0d5fbb60df56960f42fc66b3039d522ec952dab83e2d869364"
 DLLS = ("python311.dll", "libffi-8.dll", "libcrypto-3.dll", "libssl-3.dll", "sqlite3.dll")
@@ -39,38 +39,53 @@ ABIS = ["--abi", "cp311", "--abi", "abi3", "--abi", "none"]
 class Environment:
     """What was built, by place."""
 
-    folder: Path
-
-    @property
-    def python(self) -> Path:
-        return self.folder / "python" / "python.exe"
-
-    @property
-    def site_packages(self) -> Path:
-        return self.python.parent / "Lib" / "site-packages"
+    python: Path
+    """python.exe, in a folder of its own with all that belongs to it."""
+    driver: Path
+    """ndisrd.sys"""
 
 
 def build() -> Environment:
-    """Take it from the cache, or make it (needs the package index, half a minute). Raises LabError."""
+    """Take everything from the cache, or make it (the interpreter needs the package index). Raises LabError."""
+    return Environment(
+        _cached("python", INTERPRETER, _build_python) / "python.exe",
+        _cached("driver", DRIVER, _build_driver) / "ndisrd.sys",
+    )
+
+
+def _cached(name: str, sources: Path, make: Callable[[Path], None]) -> Path:
+    """The folder that *make* fills, anew only if this module or *sources* have changed."""
     digest = hashlib.sha256()
-    for source in SOURCES:
+    for source in (Path(__file__), *sorted(sources.iterdir())):
         digest.update(source.read_bytes())
-    folder = CACHE / digest.hexdigest()[:16]
+    folder = CACHE / f"{name}-{digest.hexdigest()[:16]}"
     if not folder.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        for old in CACHE.iterdir():
-            if old.name != "wheels":
-                shutil.rmtree(old)
-        half_built = Path(tempfile.mkdtemp(dir=CACHE))
-        _build_python(half_built / "python", CACHE / "wheels")
-        half_built.rename(folder)
-    return Environment(folder)
+        for old in CACHE.glob(f"{name}-*"):
+            shutil.rmtree(old)
+        unfinished = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=CACHE))
+        make(unfinished)
+        unfinished.rename(folder)
+    return folder
 
 
-def _build_python(home: Path, wheels: Path) -> None:
+def _build_driver(home: Path) -> None:
+    library = home / "libkernelbase.a"
+    _run("x86_64-w64-mingw32-dlltool", "-d", DRIVER / "kernelbase.def", "-l", library)
+    _run(
+        *(GCC, "-I/usr/share/mingw-w64/include/ddk", "-Wall", "-Werror", "-O2", "-ffreestanding"),
+        *("-fno-stack-protector", "-nostdlib", "-nostartfiles", "-shared"),
+        *("-Wl,--subsystem,native", "-Wl,--entry,DriverEntry", "-Wl,--image-base,0x140000000"),
+        *("-o", home / "ndisrd.sys"),
+        *sorted(DRIVER.glob("*.c")),
+        *(library, "-lntoskrnl"),
+    )
+
+
+def _build_python(home: Path) -> None:
     dlls = home / "DLLs"
     dlls.mkdir(parents=True)
-    wheel = _download(INTERPRETER / "python.txt", wheels / "python")
+    wheel = _download(INTERPRETER / "python.txt", CACHE / "wheels")
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
             folder, _, file = name.rpartition("/")

@@ -60,7 +60,7 @@ class Wine:
     def _boot(self) -> None:
         # in the foreground, so that it is a child of ours to the end; -p0 would end it with the last program
         self._server = self._detached(["wineserver", "-f", "-p"])
-        for command in (["wineboot", "-i"], ["winecfg", "-v", "win10"]):  # CPython is for 8.1 and newer; Wine says 7
+        for command in (["cmd", "/c", "exit"], ["winecfg", "-v", "win10"]):  # CPython wants 8.1, Wine says 7
             booting = self._detached([str(LOADER), *command])
             try:
                 code = booting.wait(BOOT_TIMEOUT)
@@ -134,6 +134,14 @@ class Wine:
         if late.is_set():
             raise LabError(f"{' '.join(map(str, command))} did not end within {timeout:g} s: {''.join(said)[-TAIL:]}")
         return code, "".join(said)
+
+    def install_driver(self, driver: Path) -> None:
+        """Load it, under its file's name; it ends with the system."""
+        place = self.drive / "windows" / "system32" / "drivers" / driver.name
+        shutil.copyfile(driver, place)
+        binary = f"C:\\windows\\system32\\drivers\\{driver.name}"
+        self.run("sc", "create", driver.stem, "type=", "kernel", "start=", "demand", "binPath=", binary)
+        self.run("sc", "start", driver.stem)
 
     def close(self) -> None:
         """End every program of this system, and remove it. May be repeated."""
