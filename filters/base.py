@@ -51,6 +51,8 @@ class CapturePlan:
     this host's loopback included where the backend ``sees_loopback``."""
     adapters: tuple[str, ...] = ()
     """Names of the adapters to capture on; empty: those that carry a default route, followed as they change."""
+    ports: tuple[int, ...] = ()
+    """Local UDP ports from which every packet is captured, wherever it goes: tunnels that go through others."""
     fail_open: bool = False
     """With nobody serving the backend: False drops what matches the plan (the kill switch), True passes it."""
 

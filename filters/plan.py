@@ -52,6 +52,7 @@ class PlanMatcher:
 
     def __init__(self, plan: CapturePlan) -> None:
         self._dns = plan.dns
+        self._ports = frozenset(plan.ports)
         self._masked = {version: _masked(ordered(plan, version)) for version in (4, 6)}
 
     def captures(self, packet: Buffer, *, loopback: bool = False) -> bool:
@@ -60,6 +61,8 @@ class PlanMatcher:
         if head is None:
             return False
         version, protocol, destination, first, second = head
+        if protocol == UDP and first in self._ports:
+            return True
         if _within(destination, version, GROUPS):
             return False
         ported = protocol in PORTED

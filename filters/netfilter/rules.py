@@ -71,6 +71,8 @@ def tables(
         # The stack's own addresses may vanish while a packet for them is on its way in: it must not leave the host.
         f"-A {CHAIN} ! -o lo -m mark --mark {injected} -j DROP",
         f"-A {CHAIN} -m mark ! --mark 0x0/{marks.both:#x} -j RETURN",
+        # before the marks of connections: a port may have been an app's, to the same place, a moment ago
+        *(f"-A {CHAIN} -p udp -m udp --sport {port} -g {QUEUE_CHAIN}" for port in plan.ports),
         f"-A {CHAIN} -m connmark --mark {marks.bypass:#x}/{marks.bypass:#x} -j RETURN",
         *_never_captured(plan, version),
         *_adapters(plan, surroundings, version),

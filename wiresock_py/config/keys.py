@@ -57,6 +57,7 @@ _ALL = (
     KeyKind("MTU", INTERFACE, values.number(576, 65535)),
     KeyKind("ListenPort", INTERFACE, values.number(0, 65535)),
     KeyKind("BypassLan", INTERFACE, values.switch, extension=True),
+    KeyKind("Via", INTERFACE, values.tunnel_name, extension=True),
     _unused("Table", _NO_ROUTES),
     _unused("FwMark", f"{_NO_ROUTES} and marks its packets by itself"),
     _unused("SaveConfig", "this client never writes to its configuration"),

@@ -97,6 +97,8 @@ class Interface:
     """UDP port of our end; 0: any."""
     bypass_lan: bool = False
     """Whether private networks and those this host is connected to stay outside."""
+    via: str = ""
+    """Name of the tunnel that this one's own datagrams go through; empty: none."""
     unused: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Keys of wg-quick that mean nothing to this client, in file order, kept so that printing loses nothing."""
     places: Places = field(default_factory=dict, compare=False, repr=False)

@@ -103,6 +103,7 @@ def _interface(section: Section) -> Interface:
         mtu=section.last("MTU"),
         listen_port=section.last("ListenPort", 0),
         bypass_lan=section.last("BypassLan", False),
+        via=section.last("Via", ""),
         unused=tuple(section.unused),
         places=section.places(),
     )

@@ -32,6 +32,8 @@ def _interface(interface: Interface, secrets: bool) -> Iterator[str]:
         yield _line("ListenPort", interface.listen_port)
     if interface.bypass_lan:
         yield _line("BypassLan", "true")
+    if interface.via:
+        yield _line("Via", interface.via)
     for key, value in interface.unused:
         yield _line(key, value if secrets else _HIDDEN)
 

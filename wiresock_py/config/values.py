@@ -39,6 +39,14 @@ def reject_quotes(text: Text) -> None:
             raise text.cut(position, position + 1).error(message, "remove the quotation marks; blanks need none")
 
 
+def tunnel_name(text: Text) -> Iterator[tuple[Text, object]]:
+    """The name of another tunnel: of its file, without the suffix."""
+    name = text.text.removesuffix(".conf")
+    if not name or "/" in name or "\\" in name:
+        raise text.error(f"found {shown(text.text)}, expected a tunnel's name: its file's, without folder and .conf")
+    yield text, name
+
+
 def key(kind: type[Key]) -> Reader:
     """A reader of keys. What it found is never told, only how long it was."""
 

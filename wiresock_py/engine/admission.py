@@ -64,6 +64,7 @@ class Admission:
         """Decide by *rules* from now on."""
         with self._entering:
             self._rules = rules
+            self._outer = {link.socket.port: link.outer for link in self._links if link.outer is not None}
             self._places: dict[Hashable, tuple[int, int]] = {
                 peer: (tunnel, number)
                 for tunnel, link in enumerate(self._links)
@@ -72,6 +73,8 @@ class Admission:
 
     def needs_owner(self, key: FiveTuple) -> bool:
         """Whether the rules ask which app it is."""
+        if self._outer_link(key) is not None:
+            return False
         return self._rules.needs_owner(key.remote, key.protocol, key.remote_port)
 
     def leads_to(self, peer: Hashable, address: bytes) -> bool:
@@ -150,8 +153,22 @@ class Admission:
         return ended
 
     def _decide(self, rules: Rules, key: FiveTuple, app: App, names: tuple[str, ...]) -> Decision:
-        ancestors = self._ancestors(app) if rules.uses_ancestors else ()
-        return rules.decide(app, key.remote, key.protocol, key.remote_port, ancestors=ancestors, names=names)
+        """What *rules* say; a link's own datagrams that go through another one are not for them to judge."""
+        outer = self._outer_link(key)
+        if outer is None:
+            ancestors = self._ancestors(app) if rules.uses_ancestors else ()
+            return rules.decide(app, key.remote, key.protocol, key.remote_port, ancestors=ancestors, names=names)
+        tunnel = self._links.index(outer)
+        for number in range(len(outer.peers)):
+            if rules.leads_to(tunnel, number, key.remote):
+                return Decision(Route.TUNNEL, tunnel, number, f"Via = {outer.name}")
+        return Decision(Route.BLOCK, tunnel, -1, f"Via = {outer.name}, which does not lead there")
+
+    def _outer_link(self, key: FiveTuple) -> Link | None:
+        """The link that the packets of *key* go through because they are another one's datagrams."""
+        if key.protocol != socket.IPPROTO_UDP:
+            return None
+        return self._outer.get(key.local_port)
 
     def _known_as(self, key: FiveTuple, now: float) -> tuple[str, ...]:
         return self.names.of(key.remote, now) if self._rules.uses_domains else ()

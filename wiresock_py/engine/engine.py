@@ -128,7 +128,8 @@ class Engine:
         owners = dict(self._connections())
         outgoing: list[tuple[Link, list[Datagram]]] = []
         with self.lock:
-            for link, change in zip(self.links, changes, strict=True):
+            by_depth = sorted(zip(self.links, changes, strict=True), key=lambda pair: pair[0].depth)
+            for link, change in by_depth:
                 outgoing.append((link, reconfigure.adopt(link, change, now)))
             departed: dict[object, Link] = {
                 peer: link for link, change in zip(self.links, changes, strict=True) for peer in change.departed

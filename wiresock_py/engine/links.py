@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 DEFAULT_MTU = 1420
 OVERHEAD = 80
 """Bytes a datagram over IPv6 adds to an inner packet: 40 IPv6, 8 UDP, 16 header, 16 tag."""
+OVERHEAD_IPV4 = 60
+"""The same over IPv4; counted where every byte does, in a tunnel through another one."""
 
 
 class Link:
@@ -38,10 +40,12 @@ class Link:
         lock: threading.Lock,
         datapath: DataPath = DEFAULT,
         exempt: Exempt | None = None,
+        outer: "Link | None" = None,
     ) -> None:
         """Resolves every endpoint and opens the socket. Raises NetworkError for a name or a port that fails.
 
-        *mark* and *exempt* are the backend's; the exemption of the socket's own port is the caller's business.
+        *mark* and *exempt* are the backend's; the exemption of the socket's own port is the caller's business. The
+        datagrams of a link with an *outer* one are captured, to go through that: its socket has no mark.
         """
         self.name = config.name
         self.adapter_mtu = adapter_mtu
@@ -51,16 +55,20 @@ class Link:
         self.datapath = datapath
         self.mark = mark
         """SO_MARK of what must not be captured."""
+        self.outer = outer
+        self.depth: int = outer.depth + 1 if outer else 0
+        """How many tunnels this one's datagrams go through."""
         self._exempt = exempt
-        self.adopt(config)
-        self.device = Device(config.interface.private_key, wall_clock=time.time_ns, ciphers=datapath.ciphers)
         self.peers: list[Tunnel] = []
         """In the order of the file."""
+        self.adopt(config)
+        self.device = Device(config.interface.private_key, wall_clock=time.time_ns, ciphers=datapath.ciphers)
         for peer in config.peers:
             endpoint = self.resolve(peer.endpoint.host, peer.endpoint.port) if peer.endpoint else None
             self.peers.append(self.add_peer(peer, endpoint))
+        self.fit(adapter_mtu)  # now that it is known over which version of IP the peers are reached
         try:
-            self.socket = UdpSocket(config.interface.listen_port, mark=mark, compiled=datapath.compiled)
+            self.socket = UdpSocket(config.interface.listen_port, mark=0 if outer else mark, compiled=datapath.compiled)
         except NetworkError as error:
             raise NetworkError(f"{config.file}: {error}", error.remedy) from None
 
@@ -82,7 +90,13 @@ class Link:
                 peer.mtu = self.mtu
 
     def _fitting_mtu(self) -> int:
-        return self.config.interface.mtu or min(DEFAULT_MTU, self.adapter_mtu - OVERHEAD)
+        if self.config.interface.mtu:
+            return self.config.interface.mtu
+        if self.outer is None:
+            return min(DEFAULT_MTU, self.adapter_mtu - OVERHEAD)
+        endpoints = [peer.endpoint for peer in self.peers]
+        over_ipv4 = all(isinstance(endpoint, Endpoint) and ":" not in endpoint.address for endpoint in endpoints)
+        return self.outer.mtu - (OVERHEAD_IPV4 if over_ipv4 else OVERHEAD)
 
     def add_peer(self, peer: Peer, endpoint: Endpoint | None) -> Tunnel:
         """Make *peer* known to the device; ``peers`` is the caller's to keep."""

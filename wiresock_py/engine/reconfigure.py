@@ -9,7 +9,7 @@ from wiresock_py.config import Config
 from wiresock_py.crypto import Datagram, PublicKey, Tunnel
 from wiresock_py.engine.links import Link
 from wiresock_py.engine.udp import Endpoint, UdpSocket
-from wiresock_py.errors import NetworkError
+from wiresock_py.errors import ConfigError, NetworkError
 
 
 @dataclass(slots=True)
@@ -33,7 +33,15 @@ class Change:
 
 
 def prepare(link: Link, config: Config) -> Change:
-    """What *link* needs to go on with *config*. Raises NetworkError for a name or a port that fails."""
+    """What *link* needs to go on with *config*. Raises NetworkError for a name or a port that fails.
+
+    ConfigError for what needs a new start.
+    """
+    if config.interface.via != link.config.interface.via:
+        place = config.interface.place("Via") if config.interface.via else link.config.interface.place("Via")
+        raise ConfigError(
+            "Via cannot change while the tunnel is up", "stop and start again", file=config.file, line=place.line
+        )
     before = {peer.public_key: peer for peer in link.config.peers}
     endpoints: dict[PublicKey, Endpoint | None] = {}
     for peer in config.peers:
@@ -45,7 +53,8 @@ def prepare(link: Link, config: Config) -> Change:
     if port == link.config.interface.listen_port or port == link.socket.port:
         return Change(config, endpoints, None)
     try:
-        return Change(config, endpoints, UdpSocket(port, mark=link.mark, compiled=link.datapath.compiled))
+        mark = 0 if link.outer else link.mark
+        return Change(config, endpoints, UdpSocket(port, mark=mark, compiled=link.datapath.compiled))
     except NetworkError as error:
         raise NetworkError(f"{config.file}: {error}", error.remedy) from None
 

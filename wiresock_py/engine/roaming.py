@@ -104,7 +104,7 @@ class Roaming:
             mtu = adapter_mtu(routes[0].adapter)
         except NetworkError:
             return  # gone since
-        for link in self._links:
+        for link in sorted(self._links, key=lambda link: link.depth):  # what a tunnel carries is what the next one has
             if link.adapter_mtu != mtu:
                 link.fit(mtu)
                 log.info(

@@ -105,11 +105,12 @@ class Lab:
 
     # -- what runs in it -----------------------------------------------------------------------------------------------
 
-    def start_server(self, kind: str = "debian") -> wireguard.Server:
-        """A WireGuard of builds.py (or a path) in ``server``. A second one gets the next port."""
+    def start_server(self, kind: str = "debian", *, site: int = 0) -> wireguard.Server:
+        """A WireGuard of builds.py (or a path) in ``server``. Another *site* is another port and inner network."""
         number = next(self._numbers)
         executable = builds.program(kind, self._cache)
-        server = wireguard.Server(self.server, executable, self._interface(number), self._log("server", number))
+        log = self._log("server", number)
+        server = wireguard.Server(self.server, executable, self._interface(number), log, site)
         self._parts.callback(server.stop)
         server.start()
         return server

@@ -30,6 +30,11 @@ from ipaddress import IPv4Address, IPv6Address
 from wiresock_py.lab.namespaces import Namespace
 
 
+def inner_networks(site: int) -> tuple[str, str]:
+    """The inner networks of the server number *site*, counted from 0."""
+    return f"10.66.{66 + site}.0/24", f"fd42:42:{42 + site}::/64"
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """A host's address in each family."""
@@ -62,7 +67,8 @@ OTHER_SITE = _host("203.0.113.11", "2001:db8:3::11")  # the internet host under 
 TUNNEL_RESOLVER = _host("192.0.2.53", "2001:db8:53::53")
 
 LAN = ("192.168.1.0/24", "2001:db8:1::/64")
-INNER = ("10.66.66.0/24", "fd42:42:42::/64")
+INNER = ("10.66.0.0/16", "fd42:42::/32")
+"""The inner networks of all servers; see :func:`inner_networks` for those of one."""
 INNER_SERVER = _host("10.66.66.1", "fd42:42:42::1")
 INNER_CLIENT = _host("10.66.66.2", "fd42:42:42::2")
 

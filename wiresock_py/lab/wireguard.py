@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from wiresock_py.lab.namespaces import LabError, Namespace, Process
-from wiresock_py.lab.topology import INNER, INNER_CLIENT, INNER_SERVER, SERVER, TUNNEL_RESOLVER
+from wiresock_py.lab.topology import INNER_CLIENT, SERVER, TUNNEL_RESOLVER, inner_networks
 
 SOCKETS = Path("/var/run/wireguard")
 PORT = 51820
@@ -166,14 +166,16 @@ class Endpoint:
 class Server(Endpoint):
     """The lab's WireGuard server: a :class:`WireGuard` with keys, peers, and configurations for its clients."""
 
-    def __init__(self, namespace: Namespace, executable: Path, interface: str, log: Path, port: int = PORT) -> None:
-        super().__init__(port)
+    def __init__(self, namespace: Namespace, executable: Path, interface: str, log: Path, site: int = 0) -> None:
+        """Of several servers each has a *site* of its own: a port, and inner networks."""
+        super().__init__(PORT + site)
+        self._networks = inner_networks(site)
         self.wireguard = WireGuard(namespace, executable, interface, log)
         self._peers: list[Peer] = []
 
     def start(self) -> None:
         """Start, or start again, with the peers added so far."""
-        addresses = [f"{INNER_SERVER.v4}/{INNER[0].split('/')[1]}", f"{INNER_SERVER.v6}/{INNER[1].split('/')[1]}"]
+        addresses = [network.replace("::/", "::1/").replace(".0/", ".1/") for network in self._networks]
         own = f"[Interface]\nPrivateKey = {self.keys.private}\nListenPort = {self.port}\n"
         self.wireguard.start(own + "".join(map(_peer_section, self._peers)), *addresses)
 
@@ -184,7 +186,7 @@ class Server(Endpoint):
         """Make a client known, with its keys; *number* is the last part of its inner addresses."""
         addresses = tuple(
             f"{network.split('/')[0].removesuffix('0')}{number:{form}}{length}"
-            for network, form, length in ((INNER[0], "d", "/32"), (INNER[1], "x", "/128"))
+            for network, form, length in zip(self._networks, "dx", ("/32", "/128"), strict=True)
         )
         secret = _text(os.urandom(32)) if preshared else ""
         peer = Peer(KeyPair.generate(), addresses, secret, endpoint, keepalive)

@@ -17,6 +17,7 @@ from wiresock_py.rules.conditions import Asker
 from wiresock_py.rules.decision import Decision, Explanation, Reason
 from wiresock_py.rules.destinations import Destination, Finding, TunnelDestinations
 from wiresock_py.rules.domains import DomainSet
+from wiresock_py.rules.nesting import outer_tunnels
 from wiresock_py.rules.ranges import Network
 from wiresock_py.rules.shadows import unreachable
 from wiresock_py.rules.stated import StatedRule, notices
@@ -28,7 +29,8 @@ SHARED_RESOLVERS = ("systemd-resolved", "dnsmasq", "unbound", "nscd", "Dnscache"
 class Rules:
     """The rules of all tunnels of one run; may be asked from any thread.
 
-    Raises ConfigError for an app group that *settings* does not have, and for a rule that its tunnel cannot follow.
+    Raises ConfigError for an app group that *settings* does not have, for a ``Via`` that leads nowhere, and for a
+    rule that its tunnel cannot follow.
     *resolve* follows the symbolic links of the paths in the app lists, once, here. *on_link* are the networks this host
     is connected to, which BypassLan leaves out.
     """
@@ -44,6 +46,8 @@ class Rules:
         settings = settings or Settings()
         self.configs = tuple(configs)
         """The tunnels that ``Decision.tunnel`` counts."""
+        self.outer = outer_tunnels(self.configs)
+        """For each tunnel the index of the one that its own datagrams go through, None without ``Via``."""
         on_link = tuple(on_link)
         groups = settings.app_groups
         self._tunnels = [

@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -27,7 +27,8 @@ from wiresock_py.datapath import choose
 from wiresock_py.engine import Engine, Link
 from wiresock_py.engine.clock import now as clock
 from wiresock_py.engine.reconfigure import prepare
-from wiresock_py.errors import EXIT_FAILURE, NetworkError, WiresockError
+from wiresock_py.engine.udp import UdpSocket
+from wiresock_py.errors import EXIT_FAILURE, BackendError, NetworkError, WiresockError
 from wiresock_py.filters import CapturePlan
 from wiresock_py.filters.registry import create
 from wiresock_py.flow import App, FiveTuple
@@ -67,6 +68,11 @@ class Worker:
         self._configs, rules, self._settings = _read(options)
         self._plan = rules.plan()
         self._backend = create(options.backend, host_network())
+        if any(outer is not None for outer in rules.outer) and not self._backend.mark:
+            raise BackendError(
+                f"the {self._backend.name} backend cannot send one tunnel through another (Via) yet",
+                "take the Via line out, or use the netfilter backend",
+            )
         datapath = choose(options.datapath)
         self._control = ControlServer(Path(options.control_socket or DEFAULT_PATH), self._answer)
         resources.callback(self._control.close)
@@ -79,15 +85,30 @@ class Worker:
         if self._plan.dns and not self._backend.sees_loopback:
             _warn_of_unseen_resolvers(self._backend.name)
         lock = threading.Lock()
-        self._links: list[Link] = []
         self._exemptions: dict[Link, ExitStack] = {}
         resources.callback(self._end_exemptions)
-        for config in self._configs:
-            mtu = adapter_mtu(routes[0].adapter)
-            link = Link(config, mtu, self._backend.mark, lock, datapath, exempt=self._backend.exempt)
-            resources.callback(link.close)
-            self._exemptions[link] = self._exemption(link.socket.port)
-            self._links.append(link)
+        mtu = adapter_mtu(routes[0].adapter)
+        made: dict[int, Link] = {}
+
+        def make(index: int) -> Link:
+            if index not in made:
+                config, outer = self._configs[index], rules.outer[index]
+                link = Link(
+                    config,
+                    mtu,
+                    self._backend.mark,
+                    lock,
+                    datapath,
+                    exempt=self._backend.exempt,
+                    outer=None if outer is None else make(outer),
+                )
+                resources.callback(link.close)
+                if link.outer is None:
+                    self._exemptions[link] = self._exemption(link.socket.port)
+                made[index] = link
+            return made[index]
+
+        self._links = [make(index) for index in range(len(self._configs))]
         self._stamps = _restored_stamps(self._links)
         self._engine = Engine(
             rules,
@@ -120,7 +141,7 @@ class Worker:
                 self._engine.refuse_connections()
             else:
                 self._engine.leave_connections()
-        self._backend.open(self._capture_plan())
+        self._backend.open(self._capture_plan({link.socket: link for link in self._links}))
         keep_blocking = False
         try:
             self._engine.start()
@@ -261,11 +282,12 @@ class Worker:
             exemptions = {
                 link: self._exemption(change.socket.port)
                 for link, change in zip(self._links, changes, strict=True)
-                if change.socket is not None
+                if change.socket is not None and link.outer is None
             }
+            ports = {change.socket or link.socket: link for link, change in zip(self._links, changes, strict=True)}
             for stamps in self._stamps.values():
                 stamps.save()
-            self._engine.reload(rules, self._capture_plan(), changes)
+            self._engine.reload(rules, self._capture_plan(ports), changes)
             for link, exemption in exemptions.items():
                 self._exemptions[link].close()
                 self._exemptions[link] = exemption
@@ -284,8 +306,10 @@ class Worker:
         while self._exemptions:
             self._exemptions.popitem()[1].close()
 
-    def _capture_plan(self) -> CapturePlan:
-        return dataclasses.replace(self._plan, fail_open=self._options.kill_switch == "off")
+    def _capture_plan(self, sockets: Mapping[UdpSocket, Link]) -> CapturePlan:
+        """The plan of the rules, and all that links send by their *sockets* which goes through other links."""
+        ports = tuple(sorted(opened.port for opened, link in sockets.items() if link.outer is not None))
+        return dataclasses.replace(self._plan, ports=ports, fail_open=self._options.kill_switch == "off")
 
 
 def _read(options: RunOptions) -> tuple[list[Config], Rules, Settings]:

@@ -11,7 +11,7 @@ from wiresock_py.config.text import Text, looks_like_key
 # wg(8), wg-quick(8) and the extensions: what the documentation lists.
 DOCUMENTED = {
     "Interface": "PrivateKey Address DNS MTU ListenPort Table FwMark SaveConfig PreUp PostUp PreDown PostDown "
-    "BypassLan",
+    "BypassLan Via",
     "Peer": "PublicKey PresharedKey Endpoint PersistentKeepalive AllowedIPs DisallowedIPs AllowedApps DisallowedApps "
     "AllowedAppTrees DisallowedAppTrees AllowedDomains DisallowedDomains AllowInbound",
 }

@@ -250,3 +250,13 @@ def test_ports_are_single_ones_and_ranges_of_tcp_udp_or_both() -> None:
 @pytest.mark.parametrize("text", ["", "0", "65536", "9-8", "22/icmp", "ssh", "22,", "1-2-3", "٢٢"])
 def test_what_is_no_port_is_an_error(text: str) -> None:
     assert "expected" in str(fails(values.ports, text))
+
+
+@pytest.mark.parametrize(("text", "name"), [("outer", "outer"), ("outer.conf", "outer"), ("my vpn", "my vpn")])
+def test_a_tunnels_name_is_that_of_its_file(text: str, name: str) -> None:
+    assert read(values.tunnel_name, text) == [name]
+
+
+@pytest.mark.parametrize("text", [".conf", "folder/outer", "C:\\outer"])
+def test_a_path_is_no_tunnels_name(text: str) -> None:
+    assert "expected a tunnel's name" in str(fails(values.tunnel_name, text))

@@ -132,3 +132,46 @@ def test_an_address_leads_to_the_peer_whose_prefix_holds_it_unless_it_is_exclude
         assert [one for one in (whole, part) if admission.leads_to(one, packed(address))] == [peer]
     for address in ("192.168.1.1", "127.0.0.1", "169.254.1.1", "224.0.0.1", "0.0.0.0", "::1", "fe80::1", "2001:db8::1"):
         assert not any(admission.leads_to(one, packed(address)) for one in (whole, part))
+
+
+# Tunnels through tunnels
+
+
+@pytest.fixture
+def nested(make: Make) -> tuple[Admission, World]:
+    """The first tunnel's own datagrams go through the second one, whatever the second one's app lists say."""
+    inner = config("AllowedIPs = 10.7.0.0/16", file="inner.conf")
+    outer = config("AllowedIPs = 198.51.100.0/24\nAllowedApps = nobody", first_server=1, file="outer.conf")
+    admission, world = make(inner, outer)
+    world.links[0].outer = world.links[1]
+    world.wire(world.links[0]).port = 40_000
+    admission.follow(admission._rules)
+    return admission, world
+
+
+def own_datagram(remote: str = "198.51.100.2", port: int = 40_000) -> FiveTuple:
+    return FiveTuple(socket.IPPROTO_UDP, packed(HOST[4]), port, packed(remote), 51_820)
+
+
+def test_a_tunnels_own_datagrams_go_through_the_outer_one_and_nobody_is_asked_for_their_owner(
+    nested: tuple[Admission, World],
+) -> None:
+    admission, world = nested
+    assert not admission.needs_owner(own_datagram())
+    flow = admission.admit(own_datagram(), SYSTEM, 1.0)
+    assert (flow.route, flow.peer) == (Route.TUNNEL, world.links[1].peers[0])
+    assert admission.review({}, 2.0) == []
+    assert world.engine.flows.find(own_datagram()) is flow
+
+
+def test_a_tunnels_own_datagram_that_the_outer_one_does_not_lead_to_is_refused(
+    nested: tuple[Admission, World],
+) -> None:
+    admission, _ = nested
+    assert admission.admit(own_datagram("203.0.113.9"), SYSTEM, 1.0).route is Route.BLOCK
+
+
+def test_another_port_or_protocol_is_an_apps(nested: tuple[Admission, World]) -> None:
+    admission, _ = nested
+    assert admission.needs_owner(own_datagram(port=40_001))
+    assert admission.needs_owner(own_datagram()._replace(protocol=socket.IPPROTO_TCP))

@@ -21,6 +21,7 @@ from tests.support.worlds import (
     Wire,
     World,
     config,
+    config_text,
     incoming,
     outgoing,
     packed,
@@ -208,3 +209,18 @@ def test_after_a_sleep_the_first_packet_brings_a_new_handshake_and_old_keys_are_
     assert peer.sending_session(world.now) is not before
     assert [packet[-5:] for packet in world.server.take()] == [b"after"]
     assert world.server_sends(incoming(UDP(sport=7, dport=5000) / Raw(b"answer")))[0][-6:] == b"answer"
+
+
+@pytest.mark.parametrize(("endpoint", "mtu"), [("198.51.100.2", 1360), ("[2001:db8:2::2]", 1340)])
+def test_a_tunnel_through_another_takes_what_that_one_carries_less_its_own_headers(
+    make: Make, monkeypatch: pytest.MonkeyPatch, endpoint: str, mtu: int
+) -> None:
+    outer = make(config(EVERYTHING))
+    text = config_text(EVERYTHING).replace("198.51.100.2", endpoint)
+    inner = Link(parse(text, "wg0.conf"), 1500, 5, threading.Lock(), outer=outer)
+    assert inner.mtu == mtu
+    assert {peer.mtu for peer in inner.peers} == {mtu}
+    assert (World.wire(inner).mark, inner.depth) == (0, 1)  # unmarked, so that the capture sees it
+    outer.fit(1400)
+    inner.fit(1400)
+    assert inner.mtu == mtu - 100

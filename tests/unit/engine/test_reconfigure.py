@@ -25,7 +25,7 @@ from wiresock_py.config import parse
 from wiresock_py.crypto import PrivateKey
 from wiresock_py.engine.reconfigure import prepare
 from wiresock_py.engine.udp import Endpoint
-from wiresock_py.errors import NetworkError
+from wiresock_py.errors import ConfigError, NetworkError
 from wiresock_py.filters import Buffer, CapturePlan
 from wiresock_py.flow import SYSTEM, App, FiveTuple, Route
 
@@ -154,6 +154,13 @@ def test_a_port_in_use_changes_nothing(world: World, monkeypatch: pytest.MonkeyP
     with pytest.raises(NetworkError, match="UDP port 777 is in use"):
         prepare(world.links[0], config(CHROME_ONLY, interface="Address = 10.66.66.2/32\nListenPort = 777"))
     assert world.links[0].config is before
+
+
+def test_a_change_of_via_needs_a_new_start(world: World) -> None:
+    changed = config(CHROME_ONLY, interface="Address = 10.66.66.2/32\nVia = outer")
+    with pytest.raises(ConfigError, match="Via cannot change while the tunnel is up") as raised:
+        prepare(world.links[0], changed)
+    assert raised.value.line == 4
 
 
 # Flows

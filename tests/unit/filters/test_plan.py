@@ -127,3 +127,11 @@ def test_a_later_fragment_has_no_ports_to_be_taken_for_dns() -> None:
 @given(st.binary(max_size=80))
 def test_no_bytes_raise(packet: bytes) -> None:
     PlanMatcher(plan(["0.0.0.0/0", "::/0"], [], dns=True)).captures(packet)
+
+
+def test_what_leaves_by_a_captured_port_is_captured_wherever_it_goes() -> None:
+    matcher = PlanMatcher(CapturePlan((), ports=(40_000,)))
+    assert matcher.captures(udp("203.0.113.1", source_port=40_000))
+    assert matcher.captures(udp("fe80::1", source_port=40_000))
+    assert not matcher.captures(udp("203.0.113.1", source_port=40_001))
+    assert not matcher.captures(udp("203.0.113.1", port=40_000))

@@ -241,6 +241,16 @@ def test_told_to_stop_before_it_has_the_queues_it_changes_nothing(desk: Desk) ->
     assert desk.backend.plans == []
 
 
+def test_a_backend_that_cannot_send_one_tunnel_through_another_says_so(desk: Desk, tmp_path: Path) -> None:
+    desk.write(config_text(RULES, interface="Address = 10.66.66.2/32\nVia = outer"))
+    outer = tmp_path / "outer.conf"
+    outer.touch(mode=0o600)
+    outer.write_text(config_text("AllowedIPs = 198.51.100.0/24", first_server=1))
+    options = RunOptions((str(desk.file), str(outer)), "memory", control_socket=str(desk.control))
+    with pytest.raises(BackendError, match="the memory backend cannot send one tunnel through another"):
+        Worker(options, desk.inbox, desk.resources)
+
+
 # At work
 
 

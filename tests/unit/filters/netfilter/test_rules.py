@@ -32,6 +32,14 @@ def position(rules: list[str], part: str) -> int:
     return next(i for i, rule in enumerate(rules) if part in rule)
 
 
+def test_what_a_tunnel_sends_through_another_is_queued_wherever_it_goes() -> None:
+    rules = mangle(CapturePlan(PLAN.capture, ports=(40_000,)))
+    ours = position(rules, "-p udp -m udp --sport 40000 -g WIRESOCK-QUEUE")
+    assert ours < position(rules, "-m connmark")  # whatever is remembered of an app that had the port before
+    assert ours < position(rules, "-o lo -j RETURN")
+    assert ours > position(rules, "! --mark 0x0/0x60000000 -j RETURN")  # held copies are sent past it
+
+
 def test_ours_and_bypassed_packets_are_let_go_before_anything_is_queued() -> None:
     rules = mangle(CapturePlan(PLAN.capture, dns=True))
     queue = position(rules, "-g WIRESOCK-QUEUE")
