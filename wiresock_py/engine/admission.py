@@ -4,12 +4,14 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from wiresock_py.datapath import Flow, FlowTable
 from wiresock_py.engine.links import Link
 from wiresock_py.flow import PROTOCOL_NAMES, SYSTEM, App, FiveTuple, Route
 from wiresock_py.rules import Decision, NameTable, Rules
+from wiresock_py.rules.nesting import carries
 
 log = logging.getLogger(__name__)
 
@@ -159,9 +161,9 @@ class Admission:
             ancestors = self._ancestors(app) if rules.uses_ancestors else ()
             return rules.decide(app, key.remote, key.protocol, key.remote_port, ancestors=ancestors, names=names)
         tunnel = self._links.index(outer)
-        for number in range(len(outer.peers)):
-            if rules.leads_to(tunnel, number, key.remote):
-                return Decision(Route.TUNNEL, tunnel, number, f"Via = {outer.name}")
+        address = ip_address(key.remote)
+        if carries(outer.config, address):
+            return Decision(Route.TUNNEL, tunnel, outer.config.peer_for(address), f"Via = {outer.name}")
         return Decision(Route.BLOCK, tunnel, -1, f"Via = {outer.name}, which does not lead there")
 
     def _outer_link(self, key: FiveTuple) -> Link | None:
