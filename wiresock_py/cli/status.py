@@ -63,11 +63,16 @@ def reset(force: bool, control_path: Path | None) -> None:
 
     Example: wiresock-py reset
     """
-    from wiresock_py.service.control import DEFAULT_PATH, is_served, remove_stale
+    from wiresock_py.service.control import DEFAULT_PATH, is_present, is_served, remove_stale
 
     path = control_path or DEFAULT_PATH
     if is_served(path) and not force:
         raise ControlError(f"a client is running: it answers on {path}", "stop it with Ctrl+C, or use --force")
+    if is_present(path) and not force:
+        raise ControlError(
+            f"a client is running: it has {path}, and its worker is being replaced",
+            "stop it with Ctrl+C, or use --force",
+        )
     default_name()  # without the right to look, nothing found is no good news: raises with the reason
     removed = [line for name, reason in available().items() if reason is None for line in backend_class(name).reset()]
     remove_stale(path)

@@ -39,6 +39,8 @@ from wiresock_py.rules import Rules
 log = logging.getLogger(__name__)
 
 TICK = 0.1
+MISSED_TICKS = 50
+"""So many without one, and the engine does not live any more, though its process may."""
 JOIN_TIMEOUT = 2.0
 RESET_ROUNDS = 4
 RESET_PAUSE = 0.1
@@ -96,6 +98,7 @@ class Engine:
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._failed = False
+        self._ticked = float("-inf")
         self._renewed: dict[Tunnel, float] = {}
 
     def start(self) -> None:
@@ -208,8 +211,14 @@ class Engine:
         if not self._stopping.wait(TICK):
             self.tick(clock())
 
+    @property
+    def seems_alive(self) -> bool:
+        """Whether the timers ticked a moment ago."""
+        return time.monotonic() - self._ticked < MISSED_TICKS * TICK
+
     def tick(self, now: float) -> None:
         """Run the timers that are due, forget flows that are over, look whether there is a tunnel."""
+        self._ticked = time.monotonic()
         for link in self.links:
             for peer, event in link.tick(now):
                 self._on_event(link, peer, event)

@@ -11,11 +11,15 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from wiresock_py.errors import ControlError
+
+if sys.platform != "win32":
+    import fcntl
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +133,48 @@ def remove_stale(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@contextmanager
+def presence(path: Path) -> Iterator[None]:
+    """Mark *path* as a client's within the ``with`` block, also while nothing answers there: its worker may be dead.
+
+    Raises ControlError if another client's mark is there. Where no mark can be made, the worker will tell why.
+    """
+    marker = _mark(path)
+    try:
+        yield
+    finally:
+        if marker is not None:
+            os.close(marker)
+
+
+def is_present(path: Path) -> bool:
+    """Whether a client has marked *path*."""
+    try:
+        marker = _mark(path)
+    except ControlError:
+        return True
+    if marker is not None:
+        os.close(marker)
+    return False
+
+
+def _mark(path: Path) -> int | None:
+    """A descriptor that holds the mark; the kernel takes it back with the process that has it."""
+    if sys.platform != "win32":
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            marker = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(marker)
+            raise _another_runs(path) from None
+        return marker
+    return None
+
+
 def _connect(path: Path, timeout: float) -> Connection:
     if sys.platform == "win32":
         return connect(path, timeout)
@@ -144,7 +190,7 @@ def _connect(path: Path, timeout: float) -> Connection:
 
 def _another_runs(path: Path) -> ControlError:
     return ControlError(
-        f"another wiresock-py is running: it answers on {path}",
+        f"another wiresock-py is running: it has {path}",
         "stop it first, or run all tunnels in one: wiresock-py run a.conf b.conf",
     )
 

@@ -3,8 +3,8 @@
 Supervisor to worker:  ``start`` (options), ``open`` (the queues are yours), ``reload`` (read the files again), ``stop``
 (shut down cleanly).
 Worker to supervisor:  ``waiting`` (ready to open the backend; carries the configurations without keys), ``serving``,
-``reloaded`` (the configurations now), ``refused`` (an error the user can mend, with its exit code). A worker that loses
-its supervisor closes the plan.
+``alive`` (every second from then on), ``reloaded`` (the configurations now), ``refused`` (an error the user can mend,
+with its exit code). A worker that loses its supervisor closes the plan.
 """
 
 import json

@@ -18,12 +18,14 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
 from wiresock_py.errors import EXIT_FAILURE, WiresockError
 from wiresock_py.filters.registry import backend_class, default_name
 from wiresock_py.service import messages
+from wiresock_py.service.control import DEFAULT_PATH, presence
 from wiresock_py.service.line import Line
 from wiresock_py.service.options import RunOptions
 
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 8.0
 """Seconds a worker has to shut down before it is killed."""
+HANG_TIMEOUT = 10.0
+"""Seconds without a sign of life from a serving worker, whose timers tick ten times a second, before it is replaced."""
 LONGEST_PAUSE = 8.0
 """Workers that die before they serve are replaced after a pause that doubles up to this many seconds."""
 
@@ -57,6 +61,8 @@ class Supervisor:
         self._stopping = False
         self._served = False
         """Whether the worker has come to serve."""
+        self._heard: float | None = None
+        """When a serving worker last gave a sign of life."""
         self._refused = 0
         self._ends_with_terminal = False
 
@@ -72,7 +78,8 @@ class Supervisor:
             self._ends_with_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
         previous = {number: signal.signal(number, self._on_signal) for number in signals}
         try:
-            return self._replace_workers()
+            with presence(Path(self._options.control_socket or DEFAULT_PATH)):
+                return self._replace_workers()
         finally:
             self._restore()
             self._guard.close()
@@ -114,18 +121,23 @@ class Supervisor:
         assert worker.stdout is not None
         threading.Thread(target=self._listen, args=(worker.pid, worker.stdout), daemon=True).start()
         self._served = False
+        self._heard = None
         self._refused = 0
         deadline: float | None = None
         with worker:
             _tell(worker.stdin, "start", options=dataclasses.asdict(options))
             while True:
+                until = self._heard + HANG_TIMEOUT if deadline is None and self._heard is not None else deadline
                 try:
-                    timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+                    timeout = None if until is None else max(0.0, until - time.monotonic())
                     sender, message = self._events.get(timeout=timeout)
                 except queue.Empty:
-                    log.error("the worker did not stop within %g s and is killed", STOP_TIMEOUT)
+                    if deadline is None:
+                        log.error("the worker gave no sign of life for %g s and is killed", HANG_TIMEOUT)
+                    else:
+                        log.error("the worker did not stop within %g s and is killed", STOP_TIMEOUT)
                     worker.kill()
-                    deadline = None
+                    deadline = self._heard = None
                     continue
                 kind = message["kind"]
                 if kind == SIGNAL:
@@ -160,6 +172,9 @@ class Supervisor:
                 _tell(worker, "open")
             case "serving":
                 self._served = True
+                self._heard = time.monotonic()
+            case "alive":
+                self._heard = time.monotonic()
             case "reloaded":
                 self._configurations = message["configurations"]
             case "refused":

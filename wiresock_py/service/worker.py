@@ -55,6 +55,9 @@ log = logging.getLogger(__name__)
 Inbox = queue.SimpleQueue[dict[str, Any]]
 """From the supervisor: its messages, and "orphaned" when it is gone. From the engine: "event" and "failed"."""
 
+SIGN_OF_LIFE = 1.0
+"""Seconds between two."""
+
 FAMILIES = {4: (socket.AF_INET, "IPv4"), 6: (socket.AF_INET6, "IPv6")}
 
 
@@ -127,6 +130,7 @@ class Worker:
         self._refreshing: set[Tunnel] = set()
         self._connected = False
         self._reloading = threading.Lock()
+        self._ended = threading.Event()
 
     def run(self) -> None:
         """Wait for the queues, then serve until told to stop. Raises WiresockError if the tunnel does not come up."""
@@ -147,6 +151,7 @@ class Worker:
             self._engine.start()
             self._control.start()
             _tell("serving")
+            threading.Thread(target=self._give_signs_of_life, name="life", daemon=True).start()
             log.info("the rules are in place: from now on nothing of the tunnel's leaves outside it")
             if reset and not self._options.replacing:
                 threading.Thread(target=self._end_connections, name="existing connections", daemon=True).start()
@@ -157,12 +162,19 @@ class Worker:
             log.exception("the worker failed")
             _leave_to_the_supervisor()
         finally:
+            self._ended.set()
             try:
                 self._engine.stop()
             finally:
                 self._backend.close(keep_blocking=keep_blocking)
             for stamps in self._stamps.values():
                 stamps.save()
+
+    def _give_signs_of_life(self) -> None:
+        """As long as the engine's timers tick; aside, as a supervisor that does not listen must not hold them up."""
+        while not self._ended.wait(SIGN_OF_LIFE):
+            if self._engine.seems_alive:
+                _tell("alive")
 
     def _end_connections(self) -> None:
         try:

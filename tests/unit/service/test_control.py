@@ -16,7 +16,7 @@ import pytest
 
 from wiresock_py.errors import ControlError
 from wiresock_py.service import control
-from wiresock_py.service.control import ControlServer, ask, is_served, remove_stale
+from wiresock_py.service.control import ControlServer, ask, is_present, is_served, presence, remove_stale
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="about UNIX sockets; test_pipes.py is about pipes")
 
@@ -195,3 +195,19 @@ def test_the_umask_is_left_as_it_was(serve: Serve) -> None:
         assert os.umask(0o027) == 0o027
     finally:
         os.umask(before)
+
+
+def test_a_client_is_present_also_while_nothing_answers(path: Path) -> None:
+    assert not is_present(path)
+    with presence(path):
+        assert is_present(path)
+        assert not is_served(path)
+        with pytest.raises(ControlError, match="another wiresock-py is running"), presence(path):
+            pass
+    assert not is_present(path)
+
+
+def test_where_no_mark_can_be_made_there_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with presence(tmp_path / "file" / "control.sock"):
+        pass

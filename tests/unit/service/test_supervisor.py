@@ -93,7 +93,8 @@ class Stage:
 
     def run(self, program: str, *, kill_switch: str = "app") -> int:
         self._program.write_text(PRELUDE + program)
-        return Supervisor(RunOptions(("a.conf",), "memory", kill_switch)).run()  # type: ignore[arg-type]  # one of its words
+        place = str(self._place.with_suffix(".sock"))
+        return Supervisor(RunOptions(("a.conf",), "memory", kill_switch, control_socket=place)).run()  # type: ignore[arg-type]  # one of its words
 
     @property
     def notes(self) -> list[str]:
@@ -368,3 +369,43 @@ def test_the_folder_it_was_started_in_has_no_say_in_what_a_worker_imports(tmp_pa
     assert done.returncode == EXIT_FAILURE
     assert done.stderr == b""  # it was told nothing, so it ended
     assert not (tmp_path / "planted code ran").exists()
+
+
+def test_a_worker_that_hangs_is_replaced(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "HANG_TIMEOUT", 0.5)
+    stage.stop_when("open", times=2)
+    program = """
+say("waiting", configurations=["a"])
+assert hear()["kind"] == "open"
+note("open")
+say("serving")
+if lives == 0:
+    say("alive")
+    time.sleep(60)
+for _ in range(3):
+    say("alive")
+note(hear()["kind"])
+"""
+    assert stage.run(program) == 0
+    assert stage.notes == ["born", "open", "born", "open", "stop"]
+    assert "the worker gave no sign of life for 0.5 s and is killed" in caplog.messages
+    assert stage.line == ["held for a", "released"]
+
+
+def test_signs_of_life_keep_a_worker(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "HANG_TIMEOUT", 1.0)
+    stage.stop_when("lived")
+    program = """
+say("waiting", configurations=["a"])
+assert hear()["kind"] == "open"
+say("serving")
+for _ in range(20):
+    say("alive")
+    time.sleep(0.1)
+note("lived")
+note(hear()["kind"])
+"""
+    assert stage.run(program) == 0
+    assert stage.notes == ["born", "lived", "stop"]

@@ -394,6 +394,23 @@ def test_connections_from_before_are_left_by_choice_and_by_a_worker_that_takes_o
     running.end()
 
 
+# Signs of life
+
+
+def test_it_gives_signs_of_life_as_long_as_the_timers_tick(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "SIGN_OF_LIFE", 0.05)
+    made = desk.make()
+    running = desk.run(made).serving()
+    assert desk.told.get(timeout=5) == ("alive", {})
+    monkeypatch.setattr(type(made._engine), "seems_alive", False)
+    time.sleep(0.2)
+    while not desk.told.empty():
+        desk.told.get()
+    time.sleep(0.3)
+    assert desk.told.empty()
+    running.end()
+
+
 # Reloading
 
 
@@ -403,7 +420,9 @@ def test_reload_goes_on_by_the_files_as_they_are_now(desk: Desk) -> None:
     assert ask(desk.control, {"command": "reload"}) == {"reloaded": ["wg0"]}
     assert passes(desk.backend, 5000)
     assert not passes(desk.backend, 6000)
-    kind, fields = desk.told.get(timeout=5)
+    while (told := desk.told.get(timeout=5))[0] == "alive":
+        pass
+    kind, fields = told
     assert kind == "reloaded"
     assert "AllowedApps = firefox" in fields["configurations"][0]
     assert CLIENT_KEY.to_base64() not in fields["configurations"][0]
