@@ -431,6 +431,20 @@ def test_attaching_installs_where_nothing_stands(world: World) -> None:
     assert take(world, 1) == [b"secret"]
 
 
+def test_a_guard_captures_nothing_and_is_in_nobodys_way(world: World) -> None:
+    with world.guard(), world.guard():
+        world.send(b"open", INSIDE[4])
+        assert left(world) == [b"open"]
+        world.backend.open(INSIDE_PLAN)
+        world.send(b"secret", INSIDE[4])
+        assert take(world, 1) == [b"secret"]
+    world.send(b"still secret", INSIDE[4])
+    assert take(world, 1) == [b"still secret"]
+    world.backend.close()
+    world.send(b"free", INSIDE[4])
+    assert left(world) == [b"free"]
+
+
 def test_close_may_be_repeated_and_serves_a_with_block(world: World) -> None:
     with closing(world.backend) as backend:
         backend.open(INSIDE_PLAN)

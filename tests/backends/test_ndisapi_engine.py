@@ -55,9 +55,11 @@ class Wires:
 
     def __init__(self, host: EthernetHost) -> None:
         self._host = host
+        self.offloading = False
+        """Whether the stack leaves the checksums of data to the adapter."""
 
     def stack_sends(self, packet: bytes, _adapter: str = "", flags: PacketFlag = PacketFlag.NONE) -> None:
-        for segment in _segments(packet) if PacketFlag.SUPER_PACKET in flags else [packet]:
+        for segment in _segments(packet, self.offloading) if PacketFlag.SUPER_PACKET in flags else [packet]:
             self._host.stack_sends(segment)
 
     def stack_received(self, timeout: float = 0.0) -> list[bytes]:
@@ -70,7 +72,7 @@ class Wires:
         self._host.network_sends(packet)
 
 
-def _segments(packet: bytes) -> list[bytes]:
+def _segments(packet: bytes, partial: bool) -> list[bytes]:
     """A TCP packet as a stack without segmentation offload sends it."""
     header = parse_packet(packet)
     assert isinstance(header, Header)
@@ -78,7 +80,7 @@ def _segments(packet: bytes) -> list[bytes]:
     data = packet[header.transport + 20 : header.length]
     ends = End(header.source, header.source_port), End(header.destination, header.destination_port)
     return [
-        tcp(*ends, sequence + at, acknowledgment, ACK | PSH, data[at : at + SEGMENT])
+        tcp(*ends, sequence + at, acknowledgment, ACK | PSH, data[at : at + SEGMENT], partial=partial)
         for at in range(0, len(data), SEGMENT)
     ]
 
@@ -89,9 +91,9 @@ class Stage:
     def __init__(self, driver: Any, resources: ExitStack) -> None:
         addresses = (f"{CLIENT.v4}/24", f"{CLIENT.v6}/64")
         self.ethernet = EthernetHost(driver, {"eth0": addresses}, default=("eth0",))
-        wires = cast("Any", Wires(self.ethernet))
-        self.host = MemoryHost(wires, CLIENT)
-        self.isp = Isp(wires, Internet([ROUTER, LAN_HOST, INTERNET], [ROUTER]))
+        self.wires = Wires(self.ethernet)
+        self.host = MemoryHost(cast("Any", self.wires), CLIENT)
+        self.isp = Isp(cast("Any", self.wires), Internet([ROUTER, LAN_HOST, INTERNET], [ROUTER]))
         resources.callback(self.isp.stop)
         server = MemoryServer(Internet([INTERNET], [TUNNEL_RESOLVER]), preshared=False)
         resources.callback(server.stop)
@@ -169,6 +171,14 @@ def test_a_transfer_through_the_tunnel_comes_back_whole(stage: Stage, family: in
     counted = stage.backend.statistics()
     assert counted["queue_full"] == counted["not_passed"] == counted["truncated"] == 0
     assert not [cause for cause in counted if cause.startswith("not_injected")]
+
+
+@BOTH
+def test_a_stack_that_leaves_checksums_to_its_adapter_is_tunnelled_with_right_ones(stage: Stage, family: int) -> None:
+    stage.wires.offloading = True
+    block = random.Random(family).randbytes(500_000)
+    echoed = stage.host.echo("chrome", INTERNET, family, ECHO_PORT, [block])
+    assert echoed.sha256 == hashlib.sha256(block).hexdigest()
 
 
 def test_a_direct_connection_stays_in_the_kernel_once_it_is_decided(stage: Stage) -> None:

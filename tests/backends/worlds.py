@@ -57,6 +57,9 @@ class World(Protocol):
     def unavailable_reason(self) -> str | None:
         """The backend's, for this host."""
 
+    def guard(self) -> AbstractContextManager[object]:
+        """The backend's, for this host."""
+
 
 class Listener(Protocol):
     def received(self) -> tuple[bytes, tuple[str, int]]:
@@ -104,6 +107,9 @@ class MemoryWorld:
 
     def unavailable_reason(self) -> str | None:
         return self.backend.unavailable_reason()
+
+    def guard(self) -> AbstractContextManager[object]:
+        return self.backend.guard()
 
     def take(self, address: str, port: int) -> Datagram:
         while True:
@@ -167,6 +173,9 @@ class NdisApiWorld:
 
     def unavailable_reason(self) -> str | None:
         return self.backend.unavailable_reason(self.driver.open)
+
+    def guard(self) -> AbstractContextManager[object]:
+        return self.backend.guard(self.driver.open)
 
     def take(self, address: str, port: int) -> Datagram:
         packets = [packet for adapter in ETHERNET for packet in self.host.stack_received(adapter)]
@@ -314,6 +323,9 @@ if sys.platform == "linux":
 
         def unavailable_reason(self) -> str | None:
             return self.backend.unavailable_reason()
+
+        def guard(self) -> AbstractContextManager[object]:
+            return self.backend.guard()
 
     @contextmanager
     def netfilter_world(host: Namespace, wire: Namespace) -> Iterator[NetfilterWorld]:
