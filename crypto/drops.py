@@ -18,7 +18,7 @@ class Drop(StrEnum):
     COOKIE_REQUIRED = "cookie_required"
     """Under load and without a valid mac2: refused; a cookie reply goes back as long as their rate allows."""
     RATE_LIMITED = "rate_limited"
-    """Under load with a valid mac2, but too many from this source."""
+    """Under load with a valid mac2, but too many from this source, or from all sources together."""
     BAD_HANDSHAKE = "bad_handshake"
     """A field does not decrypt: forged, damaged, meant for another key, or another preshared key."""
     ZERO_DH = "zero_dh"

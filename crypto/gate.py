@@ -3,7 +3,7 @@
     mac1 wrong                         dropped, always
     not under load                     processed; mac2 is not looked at
     under load, mac2 wrong or zero     a cookie reply, no processing
-    under load, mac2 right             processed as far as the source's rate allows
+    under load, mac2 right             processed as far as the source's rate, and that of all together, allows
 
 Initiations and responses alike: the longest exchange is initiation, cookie, initiation, response, cookie, initiation,
 response. Under load means that well-addressed handshake messages come faster than HANDSHAKES_PER_SECOND, and lasts
@@ -22,6 +22,9 @@ from wiresock_py.crypto.results import Address, Buffer, Datagram
 
 HANDSHAKES_PER_SECOND = 100
 UNDER_LOAD_SECONDS = 1.0
+# Of sources that proved their address, all together: whoever holds an IPv6 /48 is 65,536 sources, and one thread has to
+# carry the packets, too.
+PROVEN_PER_SECOND = 500
 # A reply is smaller than what it answers; this bounds the work, and what a reflector may be used for.
 COOKIE_REPLIES_PER_SECOND = 500
 
@@ -29,13 +32,23 @@ COOKIE_REPLIES_PER_SECOND = 500
 class Gate:
     """Admits handshake messages to one static key."""
 
-    __slots__ = ("_checker", "_handshakes", "_limiter", "_random", "_replies", "_under_load_until", "cookie_replies")
+    __slots__ = (
+        "_checker",
+        "_handshakes",
+        "_limiter",
+        "_proven",
+        "_random",
+        "_replies",
+        "_under_load_until",
+        "cookie_replies",
+    )
 
     def __init__(self, public: PublicKey, random: Callable[[int], bytes]) -> None:
         self._random = random
         self._checker = CookieChecker(public, random)
         self._limiter = RateLimiter()
         self._handshakes = TokenBucket(HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SECOND)
+        self._proven = TokenBucket(PROVEN_PER_SECOND, PROVEN_PER_SECOND)
         self._replies = TokenBucket(COOKIE_REPLIES_PER_SECOND, COOKIE_REPLIES_PER_SECOND)
         self._under_load_until = float("-inf")
         self.cookie_replies = 0
@@ -61,4 +74,4 @@ class Gate:
                 self.cookie_replies += 1
                 answers.append(Datagram(self._checker.reply(datagram, first_index(datagram), source, now), source))
             return Drop.COOKIE_REQUIRED
-        return None if self._limiter.allow(source, now) else Drop.RATE_LIMITED
+        return None if self._limiter.allow(source, now) and self._proven.take(now) else Drop.RATE_LIMITED

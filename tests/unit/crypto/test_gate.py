@@ -64,6 +64,26 @@ def test_cookie_replies_are_capped_at_500_a_second() -> None:
         assert len(answers) - sent == 500
 
 
+def test_sources_with_cookies_are_held_to_500_a_second_all_together() -> None:
+    """Whoever holds an IPv6 /48 can prove 65,536 of them."""
+    full = gate()
+    generators = {(f"2001:db8:0:{number:x}::1", 1): CookieGenerator(BOB.public_key()) for number in range(620)}
+    sources = list(generators)
+    admit_many(full, 101, 5.0)
+
+    def send(source: tuple[str, int], now: float) -> Drop | None:
+        answers: list[Datagram] = []
+        outcome = full.admit(generators[source].add_macs(message()[:-32], now), source, now, answers)
+        for answer in answers:
+            assert generators[source].consume(CookieReply.parse(answer.data), now)
+        return outcome
+
+    for number, source in enumerate(sources):
+        assert send(source, 5.0 + number / 1000) is Drop.COOKIE_REQUIRED
+    assert [send(source, 5.7) for source in sources] == [None] * 500 + [Drop.RATE_LIMITED] * 120
+    assert [send(source, 5.9) for source in sources[:120]] == [None] * 100 + [Drop.RATE_LIMITED] * 20
+
+
 def test_a_reply_goes_to_the_source_of_the_message_and_names_its_sender() -> None:
     full = gate()
     _, answers = admit_many(full, 101, 5.0)
