@@ -12,11 +12,12 @@ from wiresock_py.filters.host import HostNetwork
 # which the socket module of other systems does not know.
 _CLASSES = {
     "ndisapi": ("wiresock_py.filters.ndisapi.backend", "NdisApiBackend", ("win32",)),
+    "windivert": ("wiresock_py.filters.windivert.backend", "WinDivertBackend", ("win32",)),
     "netfilter": ("wiresock_py.filters.netfilter", "NetfilterBackend", ("linux",)),
     "memory": ("wiresock_py.filters.memory", "MemoryBackend", ()),
 }
 # The first that works is the default; memory carries no real traffic and is never chosen by itself.
-_PREFERENCE = ("ndisapi", "netfilter")
+_PREFERENCE = ("ndisapi", "windivert", "netfilter")
 
 NAMES = tuple(_CLASSES)
 _SYSTEMS = {"linux": "Linux", "win32": "Windows"}

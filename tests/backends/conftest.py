@@ -24,7 +24,7 @@ NDISAPI: dict[str, Callable[[], AbstractContextManager[Driver]]] = {
 def namespaces() -> Iterator[tuple[object, object]]:
     """Host and wire, shared by the tests of a module: each opens a backend of its own there and closes it."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("the netfilter backend needs Linux and root")
+        pytest.skip("backends on a real stack need Linux and root")
     else:
         from tests.backends.namespaces import host_and_wire
 
@@ -32,7 +32,11 @@ def namespaces() -> Iterator[tuple[object, object]]:
             yield found
 
 
-@pytest.fixture(params=["memory", *NDISAPI, pytest.param("netfilter", marks=pytest.mark.root)])
+KERNEL = ("netfilter", "windivert")
+"""Backends on a real stack."""
+
+
+@pytest.fixture(params=["memory", *NDISAPI, *(pytest.param(name, marks=pytest.mark.root) for name in KERNEL)])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """A host with a backend that is not yet open. Closed, whatever the test did."""
     if request.param == "memory":
@@ -44,7 +48,8 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     else:
         host, wire = request.getfixturevalue("namespaces")
         if sys.platform == "linux":
-            from tests.backends.worlds import netfilter_world
+            from tests.backends.worlds import netfilter_world, windivert_world
 
-            with netfilter_world(host, wire) as found:
+            make = netfilter_world if request.param == "netfilter" else windivert_world
+            with make(host, wire) as found:
                 yield found

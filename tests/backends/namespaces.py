@@ -94,6 +94,8 @@ def host_and_wire() -> Iterator[tuple[Namespace, Namespace]]:
     try:
         join(host, "eth0", wire, "far0", 77)
         join(host, "side0", wire, "beside0", 78)
+        # nobody is there, but packets for it get as far as the adapter
+        host.ip("neigh", "add", "10.78.0.7", "lladdr", "02:00:00:00:78:07", "dev", "side0", "nud", "permanent")
         host.ip("route", "add", "default", "via", "10.77.0.1")
         host.ip("-6", "route", "add", "default", "via", "fd77::1")
         for address in ("203.0.113.1/32", "2001:db8::1/128"):

@@ -68,7 +68,7 @@ def test_a_packet_of_the_plan_is_captured_whole_and_does_not_leave(world: World,
     batch = captured(world)
     assert read(all_packets(batch)[0]) == Datagram(HOST[version], port, INSIDE[version], 99, b"secret")
     assert batch.adapter == [world.adapters["eth0"]]
-    assert batch.flags == [PacketFlag.NONE]
+    assert batch.flags[0] & ~PacketFlag.CHECKSUM_PARTIAL == PacketFlag.NONE
     assert batch.verdict == [Verdict.DROP]
     world.backend.finish(batch)
     assert left(world) == []
@@ -147,7 +147,7 @@ def test_dns_for_a_resolver_on_this_host_is_captured_where_loopback_is_seen(worl
         return
     batch = captured(world)
     assert payloads(all_packets(batch)) == [b"query"]
-    assert batch.flags == [PacketFlag.LOOPBACK]
+    assert batch.flags[0] & ~PacketFlag.CHECKSUM_PARTIAL == PacketFlag.LOOPBACK
     assert batch.adapter == [world.adapters["lo"]]
     world.backend.finish(batch)
 
@@ -164,8 +164,8 @@ def test_packets_for_this_host_itself_are_not_captured(world: World, destination
 @pytest.mark.parametrize("destination", ["224.0.0.251", "255.255.255.255", "10.77.0.255", "169.254.7.7", "ff02::fb"])
 def test_what_the_link_lives_on_is_not_captured(world: World, destination: str) -> None:
     leave = ["10.77.0.1/32"]
-    if destination == "10.77.0.255" and world.backend.name == "memory":
-        leave.append("10.77.0.255/32")  # no subnets in memory: nothing makes this address a broadcast
+    if destination == "10.77.0.255" and world.backend.name in ("memory", "windivert"):
+        leave.append("10.77.0.255/32")  # they know no subnets: nothing makes this address a broadcast
     world.backend.open(plan("0.0.0.0/0", "::/0", leave=leave))
     world.send(b"link", destination, 5353)
     assert b"link" in left(world)

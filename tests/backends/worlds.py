@@ -25,6 +25,7 @@ NEIGHBOUR = {"eth0": "10.77.0.1", "side0": "10.78.0.1"}
 MARKER_PORT = 4999
 # Long enough for any machine; a test that works never waits so long.
 PATIENCE = 5.0
+SILENCE = 0.2
 
 
 Send = Callable[[bytes, str, int], object]
@@ -219,6 +220,8 @@ def all_packets(batch: PacketBatch) -> list[bytes]:
 
 if sys.platform == "linux":
     from tests.backends.namespaces import Namespace
+    from tests.backends.served import Served
+    from wiresock_py.filters import HostAdapter
     from wiresock_py.filters.netfilter import NetfilterBackend
 
     ETH_P_ALL = 3
@@ -250,6 +253,18 @@ if sys.platform == "linux":
                     return found
                 found.append(packet)
 
+        def until_silence(self) -> list[bytes]:
+            """All packets that have come, and come within a moment."""
+            self._socket.settimeout(SILENCE)
+            found: list[bytes] = []
+            try:
+                while True:
+                    found.append(self.packet())
+            except TimeoutError:
+                return found
+            finally:
+                self._socket.settimeout(PATIENCE)
+
         def close(self) -> None:
             self._socket.close()
 
@@ -261,12 +276,12 @@ if sys.platform == "linux":
             payload, source = self._socket.recvfrom(65_535)
             return payload, (source[0], source[1])
 
-    class NetfilterWorld:
-        """The netfilter backend in a host's namespace; the calling thread is inside it."""
+    class KernelWorld:
+        """A backend on the real stack of a host's namespace; the calling thread is inside it."""
 
-        def __init__(self, host: Namespace, wire: Namespace, stack: ExitStack) -> None:
+        def __init__(self, host: Namespace, wire: Namespace, stack: ExitStack, backend: Backend) -> None:
             self.host, self.wire = host, wire
-            self.backend: NetfilterBackend = NetfilterBackend()
+            self.backend = backend
             self.adapters = {name: socket.if_nametoindex(name) for name in HOST}
             self.wires = {"eth0": Wire(wire, "far0"), "side0": Wire(wire, "beside0")}
             self._markers = itertools.count()
@@ -308,13 +323,23 @@ if sys.platform == "linux":
                     yield send, own_port
 
         def left_packets(self, adapter: str) -> list[bytes]:
+            return self.wires[adapter].until_marker(self._send_marker(adapter))
+
+        def _send_marker(self, adapter: str) -> bytes:
             number = str(next(self._markers)).encode()
             self.send(number, NEIGHBOUR[adapter], MARKER_PORT)
-            return self.wires[adapter].until_marker(number)
+            return number
 
         def left(self) -> list[Datagram]:
-            found = [read(packet) for adapter in self.wires for packet in self.left_packets(adapter)]
-            return [datagram for datagram in found if datagram is not None]
+            if isinstance(self.backend, Served) and self.backend.serve():
+                # a marker might wait behind the batch that the test has not decided yet
+                packets = [packet for wire in self.wires.values() for packet in wire.until_silence()]
+            else:
+                markers = {adapter: self._send_marker(adapter) for adapter in self.wires}
+                if isinstance(self.backend, Served):
+                    self.backend.serve()
+                packets = [p for adapter, wire in self.wires.items() for p in wire.until_marker(markers[adapter])]
+            return [datagram for packet in packets if (datagram := read(packet)) is not None]
 
         def listen(self, address: str, port: int) -> Listener:
             opened = self.open_socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
@@ -327,11 +352,50 @@ if sys.platform == "linux":
         def guard(self) -> AbstractContextManager[object]:
             return self.backend.guard()
 
+    class NetfilterWorld(KernelWorld):
+        backend: NetfilterBackend
+
     @contextmanager
     def netfilter_world(host: Namespace, wire: Namespace) -> Iterator[NetfilterWorld]:
         with host.inside(), ExitStack() as stack:
-            world = NetfilterWorld(host, wire, stack)
+            world = NetfilterWorld(host, wire, stack, NetfilterBackend())
             try:
                 yield world
             finally:
                 world.backend.close()
+
+    class KernelHost:
+        """What the windivert backend asks about the host of the picture in namespaces.py."""
+
+        def adapters(self) -> tuple[HostAdapter, ...]:
+            return tuple(
+                HostAdapter(
+                    index=socket.if_nametoindex(name),
+                    guid="",
+                    name=name,
+                    mtu=1500,
+                    addresses=tuple(map(_packed, HOST[name])),
+                    gateways=(_packed(NEIGHBOUR[name]),) if name == "eth0" else (),
+                )
+                for name in NEIGHBOUR
+            )
+
+        def next_hop_mac(self, adapter: int, destination: bytes) -> bytes | None:
+            raise AssertionError("WinDivert works above frames")
+
+        def follow(self, changed: Callable[[], None]) -> Callable[[], None]:
+            return lambda: None
+
+    def _packed(address: str) -> bytes:
+        return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+    @contextmanager
+    def windivert_world(host: Namespace, wire: Namespace) -> Iterator[KernelWorld]:
+        """WinDivert's own driver is Windows'; here it is the one that pydivert has for Linux."""
+        with host.inside(), ExitStack() as stack:
+            world = KernelWorld(host, wire, stack, Served(KernelHost()))
+            try:
+                yield world
+            finally:
+                world.backend.close()
+                world.backend.reset()

@@ -12,7 +12,7 @@ from wiresock_py.filters.memory import MemoryBackend
 def test_an_unknown_name_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(BackendError, match="no backend 'netfliter'") as caught:
         registry.create("netfliter")
-    assert caught.value.remedy == "use one of: ndisapi, netfilter, memory"
+    assert caught.value.remedy == "use one of: ndisapi, windivert, netfilter, memory"
 
 
 def test_a_backend_is_made_by_name_with_its_options() -> None:
