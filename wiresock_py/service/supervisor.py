@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -25,6 +25,7 @@ from typing import IO, Any
 from wiresock_py.errors import EXIT_FAILURE, WiresockError
 from wiresock_py.filters.registry import backend_class, default_name
 from wiresock_py.service import messages
+from wiresock_py.service.console import ConsoleEvents
 from wiresock_py.service.control import DEFAULT_PATH, presence
 from wiresock_py.service.line import Line
 from wiresock_py.service.options import RunOptions
@@ -40,6 +41,11 @@ LONGEST_PAUSE = 8.0
 
 # -P: the folder the user happens to be in has no say in what root imports
 WORKER = (sys.executable, "-P", "-m", "wiresock_py.service.worker")
+
+if sys.platform == "win32":
+    NEW_PROCESS_GROUP = subprocess.CREATE_NEW_PROCESS_GROUP
+else:
+    NEW_PROCESS_GROUP = 0
 
 GONE = "gone"
 SIGNAL = "signal"
@@ -77,14 +83,22 @@ class Supervisor:
             # nohup lets us ignore it: then we are to outlive the terminal
             self._ends_with_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
         previous = {number: signal.signal(number, self._on_signal) for number in signals}
+        console = ConsoleEvents(self.stop) if sys.platform == "win32" else nullcontext()
         try:
-            with presence(Path(self._options.control_socket or DEFAULT_PATH)):
-                return self._replace_workers()
+            with console:
+                try:
+                    with presence(Path(self._options.control_socket or DEFAULT_PATH)):
+                        return self._replace_workers()
+                finally:
+                    self._restore()
+                    self._guard.close()
         finally:
-            self._restore()
-            self._guard.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End ``run`` in order, as the signal *number* does; from any thread."""
+        self._events.put((number, {"kind": SIGNAL}))
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         hung_up = sys.platform != "win32" and number == signal.SIGHUP
@@ -116,7 +130,9 @@ class Supervisor:
     def _run_worker(self, options: RunOptions) -> tuple[bool, int]:
         """One worker's life; returns whether it came to serve, and its exit code (negative: the signal)."""
         # its own process group: Ctrl+C is the supervisor's to receive
-        worker = subprocess.Popen(WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
+        worker = subprocess.Popen(
+            WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0, creationflags=NEW_PROCESS_GROUP
+        )
         assert worker.stdin is not None
         assert worker.stdout is not None
         threading.Thread(target=self._listen, args=(worker.pid, worker.stdout), daemon=True).start()

@@ -44,6 +44,7 @@ from wiresock_py.network import (
 from wiresock_py.owners import SocketOwners
 from wiresock_py.rules import Rules
 from wiresock_py.service import messages
+from wiresock_py.service.console import outlive_the_console
 from wiresock_py.service.control import DEFAULT_PATH, ControlServer
 from wiresock_py.service.options import RunOptions
 from wiresock_py.service.stamps import SentStamps, default_folder
@@ -400,7 +401,9 @@ def main() -> int:
     # tells us
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if sys.platform != "win32":
+    if sys.platform == "win32":
+        outlive_the_console()
+    else:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # unbuffered: a thread that waits in a buffered reader holds a lock that the interpreter wants when it ends
     supervisor = os.fdopen(0, "rb", buffering=0, closefd=False)
