@@ -45,6 +45,8 @@ class Serving:
         self._bypassing: list[FiveTuple] = []
         """Flows to be bypassed as soon as nothing is queued."""
         self._bypassing_since = 0.0
+        self._edition = 0
+        """Of the table, when the batch in hand was received."""
         self._stopped = api.create_event()
         self._changed = api.create_event()
         self._next_hops = NextHops(host)
@@ -102,6 +104,9 @@ class Serving:
                     raise BackendError(f"the thread that follows the {watch.name} ended") from watch.failure
             if self._bypassing:
                 self._bypass()
+            if self._edition != self.table.edition:
+                self._edition = self.table.edition
+                self._bypassing = []
             return self._inbox.receive(timeout)
 
     def finish(self, batch: PacketBatch) -> None:
@@ -119,7 +124,7 @@ class Serving:
             waiting = any(self.api.queue_size(adapter) for adapter in self.engagement.adapters)
             if waiting and now - self._bypassing_since < OVERTAKING:
                 return
-            self.table.bypass(self._bypassing, now)
+            self.table.bypass(self._bypassing, self._edition, now)
         except DeviceError:  # they are shown again, which costs time and nothing else
             self._counters["not_bypassed"] += len(self._bypassing)
         self._bypassing = []

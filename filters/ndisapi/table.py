@@ -38,6 +38,8 @@ class Table:
         """Flows with the time they were last seen at work, oldest first."""
         self._rows: list[tuple[StaticFilter, FiveTuple | None]] = []
         """What stands, each with the flow that it leaves alone."""
+        self.edition = 0
+        """How often a plan was installed: what was decided under an earlier one counts no more."""
         self._next_age = 0.0
         self._matched = 0
         """Packets that the driver redirected to us, as far as its counters have been read and reset."""
@@ -46,6 +48,7 @@ class Table:
         """Capture by *plan*, on the adapters with the handles *elsewhere* only DNS. Bypassed flows are shown again."""
         with self._lock:
             self._plan, self._elsewhere = plan, tuple(elsewhere)
+            self.edition += 1
             self._bypassed.clear()
             self._write()
 
@@ -74,9 +77,11 @@ class Table:
             if self._rows:
                 self._write()
 
-    def bypass(self, flows: Iterable[FiveTuple], now: float) -> None:
-        """Leave these TCP or UDP flows in the kernel from now on."""
+    def bypass(self, flows: Iterable[FiveTuple], edition: int, now: float) -> None:
+        """Leave these TCP or UDP flows in the kernel from now on, if they were decided under the plan that stands."""
         with self._lock:
+            if edition != self.edition:
+                return
             fresh = [flow for flow in dict.fromkeys(flows) if flow not in self._bypassed]
             self._bypassed.update(dict.fromkeys(fresh, now))
             if len(self._bypassed) > MAX_BYPASSED:

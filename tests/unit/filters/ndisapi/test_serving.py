@@ -156,6 +156,28 @@ def test_what_is_queued_is_not_overtaken_by_what_stays_in_the_kernel(
     assert payloads(host.network_received()) == [b"other", b"past"]
 
 
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_verdict_of_before_an_update_bypasses_nothing(
+    backend: NdisApiBackend, host: EthernetHost, queued: bool
+) -> None:
+    backend.open(PLAN)
+    host.stack_sends(datagram(b"one"))
+    batch = backend.receive(PATIENCE)
+    assert batch is not None
+    batch.verdict[0] = Verdict.BYPASS
+    if queued:  # what is queued keeps the bypass waiting
+        host.stack_sends(datagram(b"two", port=6000))
+        backend.finish(batch)
+        backend.update(PLAN)
+        assert take(backend) == [b"two"]
+    else:
+        backend.update(PLAN)
+        backend.finish(batch)
+    host.stack_sends(datagram(b"three"))
+    assert take(backend) == [b"three"]
+    assert payloads(host.network_received()) == [b"one"]
+
+
 def test_a_flow_that_the_driver_has_no_filter_for_is_shown_again_and_counted(
     backend: NdisApiBackend, host: EthernetHost, driver: Driver
 ) -> None:

@@ -28,7 +28,7 @@ def test_the_order_is_bypassed_flows_then_exempt_ports_then_the_plan(api: NdisAp
     made.exempt([51820])
     assert standing(api) == [], "nothing is written before there is a plan"
     made.install(PLAN, (7,))
-    made.bypass([flow(1, 6), flow(2)], 0.0)
+    made.bypass([flow(1, 6), flow(2)], made.edition, 0.0)
     plan = [*exempt_filters(51820), *plan_filters(PLAN, (7,))]
     assert standing(api) == [*bypass_filters(flow(2)), *bypass_filters(flow(1, 6)), *plan]
     made.move((8,))
@@ -43,8 +43,17 @@ def test_the_order_is_bypassed_flows_then_exempt_ports_then_the_plan(api: NdisAp
 def test_a_new_plan_shows_bypassed_flows_again(api: NdisApi) -> None:
     made = Table(api)
     made.install(PLAN, ())
-    made.bypass([flow(1)], 0.0)
+    made.bypass([flow(1)], made.edition, 0.0)
     made.install(PLAN, ())
+    assert standing(api) == plan_filters(PLAN)
+
+
+def test_a_flow_decided_under_an_earlier_plan_is_not_bypassed(api: NdisApi) -> None:
+    made = Table(api)
+    made.install(PLAN, ())
+    edition = made.edition
+    made.install(PLAN, ())
+    made.bypass([flow(1)], edition, 0.0)
     assert standing(api) == plan_filters(PLAN)
 
 
@@ -52,7 +61,7 @@ def test_a_flow_is_bypassed_once(api: NdisApi) -> None:
     made = Table(api)
     made.install(PLAN, ())
     for _ in range(3):
-        made.bypass([flow(1), flow(1)], 0.0)
+        made.bypass([flow(1), flow(1)], made.edition, 0.0)
     assert len(standing(api)) == len(plan_filters(PLAN)) + 1
 
 
@@ -60,7 +69,7 @@ def test_an_older_driver_gets_the_whole_table_each_time() -> None:
     with NdisApi(Emulator(Version(3, 4, 0)).open()) as api:
         made = Table(api)
         made.install(PLAN, ())
-        made.bypass([flow(1, 6)], 0.0)
+        made.bypass([flow(1, 6)], made.edition, 0.0)
         assert standing(api) == [*bypass_filters(flow(1, 6)), *plan_filters(PLAN)]
 
 
@@ -68,7 +77,7 @@ def test_blocking_drops_what_was_captured_and_leaves_the_rest(api: NdisApi) -> N
     made = Table(api)
     made.exempt([51820])
     made.install(PLAN, ())
-    made.bypass([flow(1)], 0.0)
+    made.bypass([flow(1)], made.edition, 0.0)
     made.block()
     found = standing(api)
     assert Action.REDIRECT not in {rule.action for rule in found}
@@ -82,7 +91,7 @@ def test_blocking_drops_what_was_captured_and_leaves_the_rest(api: NdisApi) -> N
 def test_what_an_earlier_run_bypassed_is_taken_over_blocked_or_not(api: NdisApi) -> None:
     first = Table(api)
     first.install(PLAN, ())
-    first.bypass([flow(1), flow(2, 6)], 0.0)
+    first.bypass([flow(1), flow(2, 6)], first.edition, 0.0)
     first.block()
     second = Table(api)
     second.adopt(PLAN, (), 100.0)
@@ -117,7 +126,7 @@ def test_too_many_flows_lose_the_oldest_quarter(api: NdisApi, monkeypatch: pytes
     made = Table(api)
     made.install(PLAN, ())
     for port in range(9):
-        made.bypass([flow(port)], 0.0)
+        made.bypass([flow(port)], made.edition, 0.0)
     ports = [rule.source_ports.first for rule in standing(api) if rule.source and rule.source_ports]
     assert sorted(ports) == list(range(3, 9))
 
