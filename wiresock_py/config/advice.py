@@ -1,12 +1,16 @@
 """What a valid config makes one wonder about: notices, each with its remedy."""
 
+import getpass
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
+from wiresock_py.config.access import access_list, other_readers
 from wiresock_py.config.model import Config, Notice, Peer
+from wiresock_py.config.store import SUFFIX
 from wiresock_py.config.text import shown
 from wiresock_py.config.values import is_path, is_rooted
 from wiresock_py.crypto.keys import PublicKey
@@ -69,6 +73,14 @@ def advise_file(path: Path) -> Iterator[Notice]:
     """What the file's permissions show: who reads the private key can pretend to be this machine."""
     if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield Notice("other users may read this file, and it holds a private key", f"chmod 600 {path}", str(path))
+    if sys.platform == "win32" and path.suffix != SUFFIX:
+        try:
+            others = other_readers(access_list(path))
+        except OSError:
+            return  # a file system without access lists tells nothing
+        if others:
+            remedy = f'icacls "{path}" /inheritance:r /grant:r "{getpass.getuser()}:F" *S-1-5-18:F *S-1-5-32-544:F'
+            yield Notice(f"{', '.join(others)} may read this file, and it holds a private key", remedy, str(path))
 
 
 def advise_apps(config: Config) -> Iterator[Notice]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from wiresock_py.config.advice import advise_apps, advise_file
 from wiresock_py.config.model import Config
 from wiresock_py.config.parser import parse
+from wiresock_py.config.store import SUFFIX, stored, unprotect
 from wiresock_py.errors import ConfigError
 
 # Far more than 4,096 prefixes and 1,024 apps need; it keeps a wrong path (a disk image, /dev/zero) out of memory.
@@ -16,15 +17,20 @@ MAX_FILE_SIZE = 1 << 20
 def load(path: str | Path) -> Config:
     """The config in the file *path*, with notices on the file's permissions and on apps this machine does not have.
 
-    Raises ConfigError, also where the file cannot be read or is no text.
+    On Windows *path* may also be the name of a configuration that was imported. Raises ConfigError, also where the
+    file cannot be read or is no text.
     """
     path = Path(path)
-    config = parse(read_text(path), str(path))
-    return replace(config, notices=(*advise_file(path), *config.notices, *advise_apps(config)))
+    place = stored(path)
+    config = parse(read_text(place), str(path))
+    return replace(config, notices=(*advise_file(place), *config.notices, *advise_apps(config)))
 
 
 def read_text(path: Path) -> str:
-    """The text of a configuration file: UTF-8, or UTF-16 with its byte order mark, as Windows editors save it."""
+    """The text of a configuration file: UTF-8, or UTF-16 with its byte order mark, as Windows editors save it.
+
+    One that was imported is decrypted.
+    """
     file = str(path)
     try:
         with path.open("rb") as stream:
@@ -39,6 +45,12 @@ def read_text(path: Path) -> str:
         raise ConfigError("this is a folder, expected a file", "name a file in it", file=file) from None
     except OSError as error:
         raise ConfigError(f"this file cannot be read: {error.strerror}", file=file) from None
+    if path.suffix == SUFFIX:
+        try:
+            data = unprotect(data)
+        except OSError as error:
+            message = f"this file cannot be decrypted: {error.strerror or error}"
+            raise ConfigError(message, "import the configuration again, on this machine", file=file) from None
     if len(data) > MAX_FILE_SIZE:
         raise ConfigError(f"this file is larger than {MAX_FILE_SIZE} bytes, expected a configuration", file=file)
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
