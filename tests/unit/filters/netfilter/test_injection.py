@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from ipaddress import ip_network
 
@@ -10,7 +11,7 @@ import pytest
 assert sys.platform == "linux"
 
 from tests.backends.packets import Datagram, build
-from tests.backends.worlds import NetfilterWorld
+from tests.backends.worlds import PATIENCE, NetfilterWorld
 from wiresock_py.filters import CapturePlan
 from wiresock_py.filters.netfilter.injection import MAX_REMEMBERED, Injector
 
@@ -68,6 +69,9 @@ def test_an_answer_for_a_link_local_address_of_ours_arrives(world: NetfilterWorl
     world.host.ip("addr", "add", "fe80::2/64", "dev", "eth0", "nodad")
     app = world.open_socket(socket.AF_INET6)
     app.bind(("fe80::2", 6000, 0, index))
+    until = time.monotonic() + PATIENCE
+    while "fe80::2 " not in world.host.ip("-6", "route", "show", "table", "local"):  # the kernel adds it a moment later
+        assert time.monotonic() < until
     packet = build(Datagram("fe80::1", 53, "fe80::2", 6000, b"answer"))
     assert injector.send([[packet]]) == 1
     assert app.recv(100) == b"answer"
