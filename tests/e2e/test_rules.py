@@ -158,6 +158,20 @@ def test_a_name_can_be_blocked_and_its_query_is_refused_at_once(
     assert chrome.dns(name="internet.lab") == [INTERNET.of(4)]
 
 
+def test_names_outlive_a_worker(client: MakeClient, server: Server, chrome: App, capture: Capture) -> None:
+    running = client(server.client_config(server.add_peer()) + "AllowedDomains = internet.lab\n")
+    running.wait_until_connected()
+    assert chrome.dns(name="internet.lab") == [INTERNET.of(4)]
+    assert chrome.http(url=INTERNET.url(4)) == SERVER.of(4)
+    running.kill_worker()
+    with pytest.raises(LabError):  # the line is held: it waits, though its name was learned by a process that is gone
+        chrome.http(url=INTERNET.url(4), timeout=0.3)
+    running.wait_for_log("handshake with", times=2)
+    assert chrome.http(url=INTERNET.url(4)) == SERVER.of(4)
+    capture.stop()
+    assert not [frame for frame in capture.frames if INTERNET.of(4) in (frame.source, frame.target)]
+
+
 # -- DNS ---------------------------------------------------------------------------------------------------------------
 
 

@@ -34,7 +34,7 @@ from wiresock_py.engine.roaming import News, Roaming
 from wiresock_py.filters import Backend, CapturePlan
 from wiresock_py.flow import App, FiveTuple, Route
 from wiresock_py.owners import Owners
-from wiresock_py.rules import Rules
+from wiresock_py.rules import Known, Rules
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ RESET_PAUSE = 0.1
 
 OnEvent = Callable[[Link, Tunnel, Event], None]
 OnFailure = Callable[[BaseException], None]
+OnLearned = Callable[[Sequence[Known]], None]
 Connections = Callable[[], Iterable[tuple[FiveTuple, App]]]
 """Every connected socket of this host there is now, with its owner."""
 
@@ -69,6 +70,7 @@ class Engine:
         news: News | None = None,
         on_event: OnEvent = lambda *_: None,
         on_failure: OnFailure = lambda *_: None,
+        on_learned: OnLearned = lambda *_: None,
     ) -> None:
         """*backend* is open before ``start`` and outlives ``stop``; *lock* and *datapath* are those the links
         were made with. *news* tells of changes of the network."""
@@ -87,7 +89,7 @@ class Engine:
         self._outside: OutsideQueries | None = None
         if self.links:
             self._outside = OutsideQueries(backend.mark, backend.exempt, self._answer_outside, self._refuse_outside)
-        self._queries = Queries(admission, self.links, backend.send_to_stack, self._outside)
+        self._queries = Queries(admission, self.links, backend.send_to_stack, self._outside, on_learned)
         self._outbound = Outbound(
             backend, self.flows, admission, owners, by_peer, self._answers, self._queries, self.lock, datapath
         )
@@ -100,6 +102,10 @@ class Engine:
         self._failed = False
         self._ticked = float("-inf")
         self._renewed: dict[Tunnel, float] = {}
+
+    def remember(self, known: Iterable[Known]) -> None:
+        """Know the names that another process of this run learned."""
+        self._admission.names.remember(known, clock())
 
     def start(self) -> None:
         """Serve the backend, and call every peer that has an endpoint."""

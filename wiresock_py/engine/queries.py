@@ -36,7 +36,7 @@ from wiresock_py.network.dns_messages import (
     read_question,
     read_reply,
 )
-from wiresock_py.rules import Decision
+from wiresock_py.rules import Decision, Known
 
 DNS_PORT = 53
 PATIENCE = 1.5
@@ -97,8 +97,10 @@ class Queries:
         links: Sequence[Link],
         deliver: Callable[[Sequence[Sequence[Buffer]]], int],
         outside: OutsideQueries | None,
+        on_learned: Callable[[Sequence[Known]], None],
     ) -> None:
         """*deliver* is ``Backend.send_to_stack``; with *outside* what stays outside is asked there."""
+        self._on_learned = on_learned
         self._admission = admission
         self._links = links
         self._deliver = deliver
@@ -177,7 +179,9 @@ class Queries:
         if reply is None:
             self.counters["dns_malformed_answer"] += 1
         elif reply.addresses:
-            self._admission.names.learn(reply.names, reply.addresses, reply.ttl, now)
+            learned = self._admission.names.learn(reply.names, reply.addresses, reply.ttl, now)
+            if learned:
+                self._on_learned(learned)
 
     def tick(self, now: float) -> None:
         """Ask the next server where one is silent, and forget what nobody answers."""

@@ -6,12 +6,25 @@ A table of bounded size: what a hostile server can do to it is to push out names
 import heapq
 import threading
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 SHORTEST = 300.0
 """Seconds a name is kept at least: programs and resolvers use an answer for longer than it says."""
 LONGEST = 86_400.0
+WORTH_TELLING = 60.0
+"""Seconds that a known name has to be known for longer to count as news."""
 MAX_NAMES = 16_384
 MAX_NAMES_PER_ADDRESS = 32
+
+
+class Known(NamedTuple):
+    """A name that led to an address, as it travels between processes."""
+
+    address: str
+    """Packed, in hexadecimal digits."""
+    name: str
+    until: float
+    """When it lapses, on the engine's clock, which all processes of this boot share."""
 
 
 class NameTable:
@@ -24,23 +37,37 @@ class NameTable:
         """By packed address: when each of its names lapses."""
         self._count = 0
 
-    def learn(self, names: Iterable[str], addresses: Iterable[bytes], ttl: float, now: float) -> None:
-        """*names*, the one asked for and its aliases, led to *addresses* (packed), for *ttl* seconds."""
+    def learn(self, names: Iterable[str], addresses: Iterable[bytes], ttl: float, now: float) -> list[Known]:
+        """*names*, the one asked for and its aliases, led to *addresses* (packed), for *ttl* seconds.
+
+        Returns what is new: with names known already, only if they are known for a good deal longer now.
+        """
         kept = [name for name in names if self._wanted(name)]
         until = now + min(max(ttl, SHORTEST), LONGEST)
-        if not kept:
-            return
+        learned = []
         with self._lock:
             for address in addresses:
-                known = self._until.setdefault(address, {})
                 for name in kept:
-                    if name in known:
-                        known[name] = max(known[name], until)
-                    elif len(known) < MAX_NAMES_PER_ADDRESS:
-                        known[name] = until
-                        self._count += 1
+                    if self._note(address, name, until) > WORTH_TELLING:
+                        learned.append(Known(address.hex(), name, until))
             if self._count > MAX_NAMES:
                 self._make_room(now)
+        return learned
+
+    def remember(self, known: Iterable[Known], now: float) -> None:
+        """Know what another process learned."""
+        with self._lock:
+            for address, name, until in known:
+                if until > now and self._wanted(name):
+                    self._note(bytes.fromhex(address), name, min(until, now + LONGEST))
+            if self._count > MAX_NAMES:
+                self._make_room(now)
+
+    def known(self, now: float) -> list[Known]:
+        """All that is known, for another process to remember."""
+        with self._lock:
+            rows = [(address, *row) for address, names in self._until.items() for row in names.items()]
+        return [Known(address.hex(), name, until) for address, name, until in rows if until > now]
 
     def of(self, address: bytes, now: float) -> tuple[str, ...]:
         """The names that led to *address* (packed), the latest to lapse first."""
@@ -52,6 +79,17 @@ class NameTable:
 
     def __len__(self) -> int:
         return self._count
+
+    def _note(self, address: bytes, name: str, until: float) -> float:
+        """By how many seconds longer the name is known now."""
+        known = self._until.setdefault(address, {})
+        before = known.get(name, 0.0)
+        if not before:
+            if len(known) >= MAX_NAMES_PER_ADDRESS:
+                return 0.0
+            self._count += 1
+        known[name] = max(before, until)
+        return known[name] - before
 
     def _make_room(self, now: float) -> None:
         """Forget what has lapsed; if that is not an eighth of the table, what lapses next."""

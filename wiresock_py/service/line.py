@@ -4,7 +4,7 @@ What belongs in the tunnel is dropped, everything else passes, by the same engin
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,15 +14,15 @@ from wiresock_py.engine import Engine
 from wiresock_py.filters.registry import create
 from wiresock_py.network import host_network, on_link_networks
 from wiresock_py.owners import SocketOwners
-from wiresock_py.rules import Rules
+from wiresock_py.rules import Known, Rules
 from wiresock_py.service.options import RunOptions
 
 
 class Line:
     """Serves the standing rules from construction on. Raises BackendError if the queues cannot be taken over."""
 
-    def __init__(self, configurations: Sequence[str], options: RunOptions) -> None:
-        """*configurations* are the tunnels' texts without keys, as the worker reported them."""
+    def __init__(self, configurations: Sequence[str], options: RunOptions, names: Iterable[Known] = ()) -> None:
+        """*configurations* are the tunnels' texts without keys, as the worker told them, *names* what it learned."""
         configs = [parse(text, file) for file, text in zip(options.files, configurations, strict=True)]
         settings = load_settings(Path(options.settings) if options.settings else None)
         rules = Rules(configs, settings, on_link=on_link_networks())
@@ -40,6 +40,7 @@ class Line:
                 datapath=choose(options.datapath),
                 kill_switch=options.kill_switch,
             )
+            self._engine.remember(names)
             self._engine.start()
             undo.pop_all()
 

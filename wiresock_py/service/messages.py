@@ -1,10 +1,11 @@
 """What supervisor and worker say to each other: one JSON object a line, over the worker's standard input and output.
 
-Supervisor to worker:  ``start`` (options), ``open`` (the queues are yours), ``reload`` (read the files again), ``stop``
-(shut down cleanly).
+Supervisor to worker:  ``start`` (options), ``open`` (the queues are yours; carries the names learned so far),
+``reload`` (read the files again), ``stop`` (shut down cleanly).
 Worker to supervisor:  ``waiting`` (ready to open the backend; carries the configurations without keys), ``serving``,
-``alive`` (every second from then on), ``reloaded`` (the configurations now), ``refused`` (an error the user can mend,
-with its exit code). A worker that loses its supervisor closes the plan.
+``alive`` (every second from then on), ``reloaded`` (the configurations now), ``learned`` (names and addresses out of
+DNS answers), ``refused`` (an error the user can mend, with its exit code). A worker that loses its supervisor closes
+the plan.
 """
 
 import json

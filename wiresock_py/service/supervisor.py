@@ -22,8 +22,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from wiresock_py.engine.clock import now as clock
 from wiresock_py.errors import EXIT_FAILURE, WiresockError
 from wiresock_py.filters.registry import backend_class, default_name
+from wiresock_py.rules import Known, NameTable
 from wiresock_py.service import messages
 from wiresock_py.service.console import ConsoleEvents
 from wiresock_py.service.control import DEFAULT_PATH, presence
@@ -60,6 +62,8 @@ class Supervisor:
         # (worker's pid or signal number, message); SimpleQueue.put is reentrant, so signal handlers may use it
         self._events: queue.SimpleQueue[tuple[int, dict[str, Any]]] = queue.SimpleQueue()
         self._configurations: list[str] = []
+        self._names = NameTable(lambda _: True)
+        """What the workers learned of names: a new one is to know them from its first packet on."""
         self._line: Line | None = None
         self._guard = ExitStack()
         self._standing = False
@@ -185,7 +189,9 @@ class Supervisor:
                     self._line = None
                 if not self._standing:
                     self._keep_standing()
-                _tell(worker, "open")
+                _tell(worker, "open", names=self._names.known(clock()))
+            case "learned":
+                self._names.remember((Known(*each) for each in message["names"]), clock())
             case "serving":
                 self._served = True
                 self._heard = time.monotonic()
@@ -214,7 +220,7 @@ class Supervisor:
         if self._line is not None or self._options.kill_switch == "off":
             return
         try:
-            self._line = Line(self._configurations, self._options)
+            self._line = Line(self._configurations, self._options, self._names.known(clock()))
         except Exception as error:
             # the rules stand without anybody serving them: closed, which is the safe side
             log.error(

@@ -42,7 +42,7 @@ from wiresock_py.network import (
     resolvers,
 )
 from wiresock_py.owners import SocketOwners
-from wiresock_py.rules import Rules
+from wiresock_py.rules import Known, Rules
 from wiresock_py.service import messages
 from wiresock_py.service.console import outlive_the_console
 from wiresock_py.service.control import DEFAULT_PATH, ControlServer
@@ -126,6 +126,7 @@ class Worker:
             news=resources.enter_context(NetworkChanges()),
             on_event=lambda link, peer, event: inbox.put({"kind": "event", "link": link, "peer": peer, "event": event}),
             on_failure=lambda error: inbox.put({"kind": "failed", "error": error}),
+            on_learned=lambda known: _tell("learned", names=known),
         )
         self._answering: set[Tunnel] = set()
         self._refreshing: set[Tunnel] = set()
@@ -136,8 +137,10 @@ class Worker:
     def run(self) -> None:
         """Wait for the queues, then serve until told to stop. Raises WiresockError if the tunnel does not come up."""
         _tell("waiting", configurations=[_without_keys(config) for config in self._configs])
-        if self._inbox.get()["kind"] != "open":
+        message = self._inbox.get()
+        if message["kind"] != "open":
             return
+        self._engine.remember(Known(*each) for each in message.get("names", ()))
         log.info("intercepting with the %s backend, %s data path", self._backend.name, self._engine.datapath.name)
         reset = self._settings.existing == "reset"
         if not self._options.replacing:

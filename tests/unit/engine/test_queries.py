@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 
 import pytest
 from scapy.layers.inet import TCP, UDP
@@ -25,6 +26,7 @@ from tests.support.worlds import (
 from wiresock_py.config import Settings
 from wiresock_py.engine.queries import GIVE_UP, MAX_PENDING, PATIENCE, PENALTY
 from wiresock_py.flow import App
+from wiresock_py.rules import Known
 
 CHROME_ONLY = f"{EVERYTHING}\nAllowedApps = chrome"
 BOTH = f"{ADDRESSES}\nDNS = {DNS[4]}, {DNS[6]}"
@@ -255,6 +257,23 @@ def test_an_address_is_tunnelled_once_a_name_of_the_rules_led_to_it(make: Make) 
     tell(world, asked, ("www.a.test", CNAME, 60, "cdn.b.test"), ("cdn.b.test", A, 60, SITE))
     assert connects(world, SITE, FIREFOX_PORT) == "tunnel"
     assert connects(world, "203.0.113.78", FIREFOX_PORT + 1) == "direct"
+
+
+def test_what_is_learned_is_told_before_the_answer_is_delivered(make: Make) -> None:
+    world = make(NAMED)
+    told: list[tuple[str, int]] = []
+    world.engine._queries._on_learned = lambda known: told.extend(
+        (each.name, len(world.backend._to_stack)) for each in known
+    )
+    (asked,) = ask(world, "www.a.test")
+    assert len(tell(world, asked, ("www.a.test", A, 60, SITE))) == 1
+    assert told == [("www.a.test", 0)]
+
+
+def test_names_that_another_process_learned_count(make: Make) -> None:
+    world = make(NAMED)
+    world.engine.remember([Known(ip_address(SITE).packed.hex(), "www.a.test", world.now + 100)])
+    assert connects(world, SITE) == "tunnel"
 
 
 def test_a_malformed_answer_teaches_nothing_and_is_counted(make: Make) -> None:

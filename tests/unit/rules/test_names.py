@@ -1,4 +1,4 @@
-from wiresock_py.rules.names import LONGEST, MAX_NAMES, MAX_NAMES_PER_ADDRESS, SHORTEST, NameTable
+from wiresock_py.rules.names import LONGEST, MAX_NAMES, MAX_NAMES_PER_ADDRESS, SHORTEST, Known, NameTable
 
 ADDRESS, OTHER = bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2])
 
@@ -51,6 +51,26 @@ def test_the_table_is_bounded_and_what_lapses_next_goes_first() -> None:
     assert names.of(bytes(4), 1.0) == ("last",)
     assert names.of((1).to_bytes(4, "big"), 1.0) == ()
     assert names.of((MAX_NAMES + 99).to_bytes(4, "big"), 1.0) == (f"n{MAX_NAMES + 99}",)
+
+
+def test_what_is_new_is_told_and_known_to_whom_it_was_told() -> None:
+    names, other = NameTable(every), NameTable(lambda name: name != "b")
+    told = names.learn(["a", "b"], [ADDRESS], 600, 0.0)
+    assert [(known.name, known.until) for known in told] == [("a", 600.0), ("b", 600.0)]
+    assert names.learn(["a"], [ADDRESS], 600, 10.0) == []
+    assert [known.until for known in names.learn(["a"], [ADDRESS], 600, 200.0)] == [800.0]
+    other.remember(told, 1.0)
+    assert other.of(ADDRESS, 2.0) == ("a",)
+    late = NameTable(every)
+    late.remember(told, 601.0)
+    assert len(late) == 0
+    assert [known.name for known in names.known(700.0)] == ["a"]
+
+
+def test_what_is_remembered_is_bounded_too() -> None:
+    names = NameTable(every)
+    names.remember((Known(ADDRESS.hex(), "a", 1e12),), 0.0)
+    assert names.of(ADDRESS, LONGEST + 1) == ()
 
 
 def test_one_address_has_a_bounded_number_of_names() -> None:

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from wiresock_py.engine.clock import now as clock
 from wiresock_py.errors import EXIT_FAILURE, BackendError
+from wiresock_py.rules import Known
 from wiresock_py.service import supervisor
 from wiresock_py.service.options import RunOptions
 from wiresock_py.service.supervisor import Supervisor
@@ -88,7 +90,7 @@ class Stage:
         self.backend = Backend()
         self.line: list[str] = []
         patch.setattr(supervisor, "WORKER", (sys.executable, "-S", str(self._program), str(self._place)))
-        patch.setattr(supervisor, "Line", lambda texts, _options: FakeLine(self.line, texts))
+        patch.setattr(supervisor, "Line", lambda texts, _options, _names: FakeLine(self.line, texts))
         patch.setattr(supervisor, "backend_class", lambda _name: self.backend)
 
     def run(self, program: str, *, kill_switch: str = "app") -> int:
@@ -140,6 +142,28 @@ def test_what_workers_leave_is_guarded_while_there_may_be_some(stage: Stage) -> 
     stage.stop_when("open", times=2)
     assert stage.run(f"if lives == 0:\n    {killed}\nserve()") == 0
     assert stage.backend.guards == ["held", "released"]
+
+
+def test_what_a_worker_learned_is_told_to_the_line_and_to_the_next_worker(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until = clock() + 3600
+    held: list[Known] = []
+
+    def hold(texts: Sequence[str], _options: RunOptions, names: Iterable[Known]) -> FakeLine:
+        held.extend(names)
+        return FakeLine(stage.line, texts)
+
+    monkeypatch.setattr(supervisor, "Line", hold)
+    dies = f"""say("waiting", configurations=["a"]); hear(); say("serving")
+    say("learned", names=[["c0000201", "www.a.test", {until}]]); os.kill(os.getpid(), 9)"""
+    tells = (
+        """say("waiting", configurations=["a"]); note(hear()["names"][0][1]); note("open"); say("serving"); hear()"""
+    )
+    stage.stop_when("open")
+    assert stage.run(f"if lives == 0:\n    {dies}\n{tells}") == 0
+    assert [known.name for known in held] == ["www.a.test"]
+    assert "www.a.test" in stage.notes
 
 
 def test_without_a_kill_switch_nothing_is_guarded(stage: Stage) -> None:
