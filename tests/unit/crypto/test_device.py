@@ -74,6 +74,7 @@ def test_a_removed_peer_leaves_nothing_behind() -> None:
     assert not ours.peers
     assert ours.route(bytes(4)) is None
     assert bob._preshared_key == bytes(32)
+    assert bob._static_static is None
     assert ours.tick(1000.0).datagrams == []
 
 

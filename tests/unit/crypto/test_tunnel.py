@@ -380,7 +380,8 @@ def test_turning_the_persistent_keepalive_on_sends_one_at_once(ends: tuple[Tunne
     client, _ = ends
     assert [len(datagram.data) for datagram in client.set_persistent_keepalive(25, 10.0)] == [32]
     assert client.set_persistent_keepalive(30, 11.0) == []
-    client.set_persistent_keepalive(0, 12.0)
+    assert [now for now in (34.9, 35.0, 64.9, 65.0) if client.tick(now).datagrams] == [35.0, 65.0]
+    client.set_persistent_keepalive(0, 66.0)
     assert client.tick(100.0).datagrams == []
 
 
@@ -441,6 +442,24 @@ def test_a_clock_that_steps_back_stops_time_until_it_has_caught_up(ends: tuple[T
     assert client.stats(20.0).handshake_age == 100.0
     assert server.tick(99.0).datagrams == []
     assert kinds(server.tick(110.0).datagrams) == [4]
+
+
+def test_timers_count_from_the_latest_time_seen(ends: tuple[Tunnel, Tunnel]) -> None:
+    """Whichever verb is called while the clock is behind."""
+    client, server = ends
+    (data,) = client.write([PACKET], 99.0)
+    server.tick(100.0)
+    server.sealed(20.0, 1, 100, True)
+    assert run(server, 100.0, 114.9)[0] == []
+    server.tick(114.9)
+    session = server.local.sessions[int.from_bytes(data.data[4:8], "little")]
+    server.opened(session, CLIENT, 1, len(data.data), True, 20.0)
+    assert server.tick(124.8).datagrams == []
+    assert kinds(server.tick(124.9).datagrams) == [4]
+    newcomer, _ = pair()
+    newcomer.tick(100.0)
+    newcomer.write([PACKET], 20.0)
+    assert newcomer.tick(104.9).datagrams == []
 
 
 def test_a_clock_that_jumps_ahead_is_time_that_passed(ends: tuple[Tunnel, Tunnel]) -> None:
