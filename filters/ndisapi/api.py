@@ -156,13 +156,14 @@ class NdisApi:
     def restore(self) -> list[str]:
         """Undo whatever any program left in the driver: modes, events, queues, static filters; a line for each."""
         undone = []
-        if count := self.filter_count():
-            undone.append(f"removed {count} static filters")
+        count = self.filter_count()
         for adapter in self.adapters():
             if mode := self.mode(adapter):
                 undone.append(f"switched adapter {adapter.name} from mode {mode:#x} to 0")
             self.release(adapter)
         self.reset_filters()  # last: a mode without filters captures everything
+        if count := count - self.filter_count():  # a driver that counts its default action still has that one
+            undone.insert(0, f"removed {count} static filters")
         return undone
 
     # Events.

@@ -60,7 +60,7 @@ class Engagement:
         if not adopt:
             check_names(found, plan)
         left = [adapter for adapter in self._api.adapters() if self._api.mode(adapter)]
-        fresh = not left and not self._api.filter_count()
+        fresh = not left and self._api.filter_count() <= 1  # the driver may count its default action
         try:
             if self._api.version >= Ioctl.SET_FRAGMENT_CACHE_STATE.since:
                 self._api.set_fragment_cache(True)

@@ -16,6 +16,7 @@ from wiresock_py.filters.ndisapi.emulator import Emulator
 NDISAPI: dict[str, Callable[[], AbstractContextManager[Driver]]] = {
     **{f"ndisapi, {name}": make for name, make in DRIVERS.items()},
     "ndisapi, forgets with its last handle": lambda: nullcontext(Emulator(resets_on_close=True)),
+    "ndisapi, lists its default action": lambda: nullcontext(Emulator(lists_default=True)),
     "ndisapi, driver 3.4.0": lambda: nullcontext(Emulator(Version(3, 4, 0))),
 }
 

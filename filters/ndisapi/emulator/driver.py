@@ -67,12 +67,14 @@ class Emulator:
         empty_read: int | None = ERROR_GEN_FAILURE,
         stale_handle: int = ERROR_INVALID_PARAMETER,
         resets_on_close: bool = False,
+        lists_default: bool = False,
     ) -> None:
         """What the driver's documentation does not say.
 
         *empty_read*: the error of a read that finds nothing; None: it succeeds with no packets. *stale_handle*: the
         error of a request for an adapter that is gone. *resets_on_close*: whether the driver forgets modes, events
-        and filters when its last handle closes.
+        and filters when its last handle closes. *lists_default*: whether the filters, read back, end with the
+        default action.
         """
         self.version = version
         self._lock = threading.RLock()
@@ -83,7 +85,7 @@ class Emulator:
         self.issued: Counter[int] = Counter()
         """How often each control code was used."""
         self.events = Events()
-        self.filters = FilterTable()
+        self.filters = FilterTable(lists_default=lists_default)
         self.traffic = Traffic(self._lock, self.events, self.filters, pool_size)
         self.fast_io: list[tuple[int, int]] = []
         """(address, size) of each section; packets are queued all the same."""
@@ -199,7 +201,7 @@ class Emulator:
             Ioctl.GET_ADAPTER_MODE: self._get_mode,
             Ioctl.SET_PACKET_FILTERS: self._set_filters,
             Ioctl.RESET_PACKET_FILTERS: lambda _call: self.filters.replace(()),
-            Ioctl.GET_PACKET_FILTERS_TABLESIZE: lambda call: call.give(len(self.filters.filters).to_bytes(4, "little")),
+            Ioctl.GET_PACKET_FILTERS_TABLESIZE: lambda call: call.give(len(self.filters).to_bytes(4, "little")),
             Ioctl.GET_PACKET_FILTERS: lambda call: call.give(self.filters.table()),
             Ioctl.GET_PACKET_FILTERS_RESET_STATS: self._get_filters_and_reset,
             Ioctl.GET_RAS_LINKS: self._ras_links,

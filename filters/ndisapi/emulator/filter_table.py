@@ -17,7 +17,9 @@ HEADER = STATIC_FILTER_TABLE.m_StaticFilters.offset
 class FilterTable:
     """Filters in the order they are tested; the first that matches decides."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lists_default: bool = False) -> None:
+        """*lists_default*: whether the list, read back, ends with the default action as a filter of its own."""
+        self._default = [STATIC_FILTER(m_dwDirectionFlags=3, m_FilterAction=c.FILTER_PACKET_PASS)] * lists_default
         self.filters: list[STATIC_FILTER] = []
         self.filter_cache = False
         """Only kept: a cache of verdicts changes nothing that can be seen from outside."""
@@ -40,10 +42,14 @@ class FilterTable:
         for rule in self.filters:
             _restart(rule)
 
+    def __len__(self) -> int:
+        """How many the driver says there are."""
+        return len(self.filters) + len(self._default)
+
     def table(self) -> bytes:
         """STATIC_FILTER_TABLE with all of them."""
-        count = len(self.filters).to_bytes(4, "little")
-        return count + bytes(HEADER - 4) + b"".join(bytes(rule) for rule in self.filters)
+        listed = [bytes(rule) for rule in (*self.filters, *self._default)]
+        return len(listed).to_bytes(4, "little") + bytes(HEADER - 4) + b"".join(listed)
 
     def decide(self, content: bytes, direction: int, adapter: int) -> tuple[int, int]:
         """(action, number of the filter from 1) for a frame, which is counted; (0, 0) if no filter matches."""

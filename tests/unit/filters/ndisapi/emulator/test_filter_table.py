@@ -5,7 +5,8 @@ from typing import Any
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from wiresock_py.filters.ndisapi import Action, Direction, Span, StaticFilter
+from wiresock_py.filters.ndisapi import Action, Direction, NdisApi, Span, StaticFilter
+from wiresock_py.filters.ndisapi.emulator import Emulator
 from wiresock_py.filters.ndisapi.emulator.filter_table import FRAGMENTS, FilterTable
 from wiresock_py.filters.ndisapi.static_filters import pack
 
@@ -82,3 +83,12 @@ def test_the_fragment_cache_is_bounded_and_loses_the_oldest() -> None:
     assert len(table._fragments) == FRAGMENTS
     assert table.decide(later(0), Direction.SEND, 1)[0] == Action.PASS
     assert table.decide(later(1), Direction.SEND, 1)[0] == Action.REDIRECT
+
+
+def test_a_table_may_list_the_default_action_behind_its_filters() -> None:
+    with NdisApi(Emulator(lists_default=True).open()) as api:
+        assert api.filters() == [StaticFilter(Action.PASS)]
+        api.set_filters([StaticFilter(Action.DROP, ethertype=7)])
+        assert api.filters() == [StaticFilter(Action.DROP, ethertype=7), StaticFilter(Action.PASS)]
+        assert api.restore() == ["removed 1 static filters"]
+        assert api.restore() == []
