@@ -27,6 +27,7 @@ class PacketFlag(IntFlag):
     CHECKSUM_PARTIAL = 1  # the transport checksum holds the pseudo-header's sum only (offload)
     SUPER_PACKET = 2  # TCP larger than the link's MTU, to be cut (GSO, LSO)
     LOOPBACK = 4  # captured on the loopback interface: DNS for a resolver on this host
+    FORWARDED = 16  # another machine's, which this host passes on
     TRUNCATED = 8  # the backend could not hand over the whole packet; it may pass, but not be taken into the tunnel
 
 
@@ -53,6 +54,8 @@ class CapturePlan:
     """Names of the adapters to capture on; empty: those that carry a default route, followed as they change."""
     ports: tuple[int, ...] = ()
     """Local UDP ports from which every packet is captured, wherever it goes: tunnels that go through others."""
+    forwarded: bool = False
+    """Capture what this host passes on for other machines, too, where the backend sees it."""
     fail_open: bool = False
     """With nobody serving the backend: False drops what matches the plan (the kill switch), True passes it."""
 
@@ -158,8 +161,8 @@ class Backend(Protocol):
         """Hand packets to the host's stack as if they had arrived; returns how many it took.
 
         Each packet is a sequence of buffers that together are one complete IP packet of at most ``largest_to_stack``
-        bytes with valid checksums, addressed to this host; TCP may be merged beyond the tunnel's MTU. A larger one is
-        refused and counted, not cut.
+        bytes with valid checksums, addressed to this host, or to another machine whose packets were captured as
+        FORWARDED; TCP may be merged beyond the tunnel's MTU. A larger one is refused and counted, not cut.
         """
 
     def send_to_network(self, packets: Sequence[Sequence[Buffer]], adapter: int = 0) -> int:

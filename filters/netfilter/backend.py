@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 # A batch: up to 16 super-packets or 128 small packets. Larger ones leave the processor's cache before they are sealed.
 BATCH_BYTES = 16 * LARGEST_MESSAGE
 BATCH_PACKETS = 128
-LOOPBACK = int(PacketFlag.LOOPBACK)
+LOOPBACK, FORWARDED = int(PacketFlag.LOOPBACK), int(PacketFlag.FORWARDED)
+SMALLEST_LINK = 1280  # RFC 8200 section 5
+MAX_SENDERS = 4096
 # Seconds that open waits for a former holder of the queues to let go.
 HANDOVER_PATIENCE = 1.0
 # Bits of CapEff in /proc/self/status: CAP_NET_ADMIN, CAP_NET_RAW.
@@ -49,7 +51,6 @@ class NetfilterBackend:
 
     name: ClassVar[str] = "netfilter"
     sees_loopback: ClassVar[bool] = True
-    largest_to_stack: ClassVar[int] = MAX_PACKET
 
     def __init__(self, marks: Marks | None = None, queues: tuple[int, int] = (51820, 51821)) -> None:
         """*queues* are the NFQUEUE numbers for TCP and for everything else."""
@@ -63,6 +64,8 @@ class NetfilterBackend:
         self._families: list[Iptables] = []
         self._surroundings = Surroundings()
         self._installed: dict[int, Standing] = {}
+        self._senders: dict[bytes, None] = {}
+        """The addresses of other machines whose packets were captured: what is for them leaves this host again."""
         self._loopback = 0
         self._complaint = ""
         self._into_stack: Injector | None = None
@@ -92,6 +95,11 @@ class NetfilterBackend:
     def guard(cls) -> AbstractContextManager[object]:
         """Nothing: rules are the kernel's, and no process' end removes them."""
         return nullcontext()
+
+    @property
+    def largest_to_stack(self) -> int:
+        """What comes back for another machine has to go through a link."""
+        return SMALLEST_LINK if self._senders else MAX_PACKET
 
     @property
     def mark(self) -> int:
@@ -196,6 +204,8 @@ class NetfilterBackend:
             if not count:
                 return None
             batch.verdict.extend([DROP] * count)
+            if self._plan.forwarded:
+                self._note_senders(batch)
             if self._loopback in batch.adapter:
                 for i, adapter in enumerate(batch.adapter):
                     if adapter == self._loopback:
@@ -221,9 +231,14 @@ class NetfilterBackend:
 
     def send_to_stack(self, packets: Sequence[Sequence[Buffer]]) -> int:
         """Hand packets addressed to this host to its stack; one whose address is gone is refused, never sent out."""
-        if self._into_stack is None:
+        if self._into_stack is None or self._past_capture is None:
             return 0
-        taken = self._into_stack.send(packets)
+        taken = 0
+        if self._senders:
+            back = [packet for packet in packets if _destination(packet[0]) in self._senders]
+            packets = [packet for packet in packets if _destination(packet[0]) not in self._senders]
+            taken = self._past_capture.send(back)
+        taken += self._into_stack.send(packets)
         self._counters["injected"] += taken
         return taken
 
@@ -249,6 +264,16 @@ class NetfilterBackend:
             if injector is not None:
                 counters.update({f"{prefix}_{cause}": count for cause, count in injector.refusals.items()})
         return counters
+
+    def _note_senders(self, batch: PacketBatch) -> None:
+        for offset, flags in zip(batch.offset, batch.flags, strict=True):
+            if flags & FORWARDED:
+                ipv6 = batch.data[offset] >= 0x60
+                source = bytes(batch.data[offset + 8 : offset + 24] if ipv6 else batch.data[offset + 12 : offset + 16])
+                if source not in self._senders:
+                    if len(self._senders) >= MAX_SENDERS:
+                        self._senders.pop(next(iter(self._senders)))
+                    self._senders[source] = None
 
     def _start(self, plan: CapturePlan) -> None:
         """Bind queues and sockets. Changes no rule."""
@@ -347,6 +372,10 @@ class NetfilterBackend:
             conntrack.forget(self._marks.bypass)
         except OSError as error:
             log.warning("flows bypassed before stay bypassed: connection marks not cleared: %s", error.strerror)
+
+
+def _destination(head: Buffer) -> bytes:
+    return bytes(head[24:40] if head[0] >= 0x60 else head[16:20])
 
 
 def _bind(queue: Queue) -> None:

@@ -37,6 +37,8 @@ CFG_F_FAIL_OPEN, CFG_F_GSO = 1, 4
 # The kernel copies at most 65,535 bytes with the attribute's header; what is longer comes with NFQA_CAP_LEN.
 COPY_RANGE = 65_531
 NF_DROP, NF_ACCEPT = 0, 1
+# Where the hook stands in NFQA_PACKET_HDR, its header included, and the one that forwarded packets come from.
+HOOK_AT, NF_INET_FORWARD = 10, 2
 # Flags of NFQA_SKB_INFO, as they read before the byte order is turned, and what they mean to us.
 CHECKSUM_NOT_READY = socket.htonl(1)
 IS_GSO = socket.htonl(2)
@@ -59,6 +61,7 @@ LARGEST_MESSAGE = 66_048
 BYPASS = int(Verdict.BYPASS)
 DROP = int(Verdict.DROP)
 TRUNCATED = int(PacketFlag.TRUNCATED)
+FORWARDED = int(PacketFlag.FORWARDED)
 
 _ATTRIBUTE = struct.Struct("=HHI").unpack_from
 # The attributes as they come for nearly every packet: its header, the adapter, then SKB_INFO or the payload. The first
@@ -77,7 +80,7 @@ def parse_packet(data: memoryview, start: int, end: int) -> tuple[int, int, int,
 
     The token is the packet's id with its mark above, which a BYPASS verdict has to give back with one bit more.
     """
-    if end - start >= _USUAL_SIZE:  # packets without a mark all look like this; one look instead of one an attribute
+    if end - start >= _USUAL_SIZE:  # all of this host's without a mark look like this; one look, not one an attribute
         first, identifier, second, adapter, size, kind, value = _USUAL(data, start + 20)
         if first == _PACKET_HDR_WORD and second == _OUTDEV_WORD:
             at = start + 40
@@ -95,7 +98,7 @@ def _parse_any(data: memoryview, start: int, end: int) -> tuple[int, int, int, i
     """As ``parse_packet``, whatever the attributes and their order."""
     identifier = -1
     mark = adapter = info = offset = length = 0
-    flags = 0
+    flags = forwarded = 0
     at = start + 20  # nlmsghdr and nfgenmsg
     while at + 8 <= end:
         size, kind, value = _ATTRIBUTE(data, at)
@@ -105,6 +108,8 @@ def _parse_any(data: memoryview, start: int, end: int) -> tuple[int, int, int, i
             offset, length = at + 4, size - 4
         elif kind == NFQA_PACKET_HDR:
             identifier = socket.ntohl(value)
+            if size > HOOK_AT and data[at + HOOK_AT] == NF_INET_FORWARD:
+                forwarded = FORWARDED
         elif kind == NFQA_IFINDEX_OUTDEV:
             adapter = socket.ntohl(value)
         elif kind == NFQA_SKB_INFO:
@@ -118,6 +123,7 @@ def _parse_any(data: memoryview, start: int, end: int) -> tuple[int, int, int, i
         return None
     if not length or offset + length > end:
         return identifier, TRUNCATED, adapter, start, 0
+    flags |= forwarded
     return identifier | mark << _ID_BITS, flags | _INFO_FLAGS[info & INFO_MASK], adapter, offset, length
 
 

@@ -5,6 +5,7 @@
                         └─> WIRESOCK-PLAN         longest prefix first, in branches if they are many (branches.py):
                               │                   leave alone or
                               └─> WIRESOCK-QUEUE  NFQUEUE, TCP apart from the rest
+            FORWARD ─> WIRESOCK-FORWARD           the same for other machines' packets, if asked for
             POSTROUTING ─> WIRESOCK-SAVE          a BYPASS verdict marks the whole connection
 
 Captured is what leaves by an adapter that carries a default route. The other adapters are not named as such: the rules
@@ -24,11 +25,12 @@ CHAIN = "WIRESOCK"
 PLAN_CHAIN = "WIRESOCK-PLAN"
 QUEUE_CHAIN = "WIRESOCK-QUEUE"
 SAVE_CHAIN = "WIRESOCK-SAVE"
+FORWARD_CHAIN = "WIRESOCK-FORWARD"
 # Our chains in each table, and the built-in chains that jump to one as their first rule.
-CHAINS = {"raw": (CHAIN,), "mangle": (CHAIN, PLAN_CHAIN, QUEUE_CHAIN, SAVE_CHAIN)}
+CHAINS = {"raw": (CHAIN,), "mangle": (CHAIN, PLAN_CHAIN, QUEUE_CHAIN, SAVE_CHAIN, FORWARD_CHAIN)}
 JUMPS = {
     "raw": (("PREROUTING", CHAIN), ("OUTPUT", CHAIN)),
-    "mangle": (("OUTPUT", CHAIN), ("POSTROUTING", SAVE_CHAIN)),
+    "mangle": (("OUTPUT", CHAIN), ("FORWARD", FORWARD_CHAIN), ("POSTROUTING", SAVE_CHAIN)),
 }
 # A router's adapter with more networks behind it than this is left alone whole.
 MAX_NETWORKS = 256
@@ -68,6 +70,12 @@ def tables(
     bypass, injected = (f"{bit:#x}/{marks.both:#x}" for bit in (marks.bypass, marks.injected))
     save = f"--nfmask {marks.bypass:#x} --ctmask {marks.bypass:#x}"
     mangle = [
+        # What comes back for another machine, and has no way to it but the one outside.
+        *(
+            f"-A {CHAIN} -o {_name(adapter)} -m mark --mark {marks.both:#x}/{marks.both:#x} "
+            "-m addrtype ! --src-type LOCAL -j DROP"
+            for adapter in sorted(surroundings.default if plan.forwarded else ())
+        ),
         # The stack's own addresses may vanish while a packet for them is on its way in: it must not leave the host.
         f"-A {CHAIN} ! -o lo -m mark --mark {injected} -j DROP",
         f"-A {CHAIN} -m mark ! --mark 0x0/{marks.both:#x} -j RETURN",
@@ -78,9 +86,14 @@ def tables(
         *_adapters(plan, surroundings, version),
         *branches(ordered(plan, version), PLAN_CHAIN, {True: f"-g {QUEUE_CHAIN}", False: "-j RETURN"}),
         *_queue(plan, queues),
+        *(_forwarded(plan, surroundings, marks, version) if plan.forwarded else ()),
         f"-A {SAVE_CHAIN} -m mark --mark {bypass} -j CONNMARK --save-mark {save}",
     ]
     raw = [f"-A {CHAIN} -m mark --mark {injected} -j CT --notrack"]
+    if plan.forwarded:
+        raw.append(
+            f"-A {CHAIN} -m mark --mark {marks.both:#x}/{marks.both:#x} -m addrtype ! --src-type LOCAL -j CT --notrack"
+        )
     return [("raw", raw), ("mangle", mangle)]
 
 
@@ -153,6 +166,27 @@ def _adapters(plan: CapturePlan, surroundings: Surroundings, version: int) -> li
         else:
             rules += [f"-A {CHAIN} -o {_name(adapter)} -d {network} -j RETURN" for network in known]
     return [*rules, f"-A {CHAIN} -g {PLAN_CHAIN}"]
+
+
+def _forwarded(plan: CapturePlan, surroundings: Surroundings, marks: Marks, version: int) -> list[str]:
+    """What other machines send through this host; what they answer to connections from outside is none of ours."""
+    never = [network for network in (*GROUPS, *LINK_LOCAL) if network.version == version]
+    return [
+        f"-A {FORWARD_CHAIN} -m mark ! --mark 0x0/{marks.both:#x} -j RETURN",
+        f"-A {FORWARD_CHAIN} -m connmark --mark {marks.bypass:#x}/{marks.bypass:#x} -j RETURN",
+        f"-A {FORWARD_CHAIN} -m conntrack --ctdir REPLY -j RETURN",
+        *(f"-A {FORWARD_CHAIN} -d {network} -j RETURN" for network in never),
+        *(
+            rule.replace(f"-A {CHAIN} ", f"-A {FORWARD_CHAIN} ", 1)
+            for rule in _adapters(plan, surroundings, version)
+            if not rule.endswith(f"-g {PLAN_CHAIN}")
+        ),
+        *(f"-A {FORWARD_CHAIN} {match} -g {QUEUE_CHAIN}" for match in (DNS_MATCHES if plan.dns else ())),
+        *(
+            f"-A {FORWARD_CHAIN} {restriction}-g {PLAN_CHAIN}"
+            for restriction in ([f"-o {_name(adapter)} " for adapter in plan.adapters] or [""])
+        ),
+    ]
 
 
 def _queue(plan: CapturePlan, queues: tuple[int, int]) -> list[str]:

@@ -3,6 +3,7 @@
 backend: auto            # or a name that `wiresock-py backends` lists
 log_level: info          # error, warning, info, debug
 kill_switch: app         # app, all, off
+forwarded: rules         # rules, direct, block: what other machines send through this one
 existing: reset          # reset, leave: connections open before the start that belong in a tunnel
 dns: tunnel              # tunnel: port 53 of tunnelled apps goes to the tunnel's DNS servers; system: it does not
 shared_resolver: rules   # rules, tunnel, tunnel_or_direct: queries of a process that resolves names for all others
@@ -57,6 +58,9 @@ class Settings(BaseModel):
     log_level: Literal["error", "warning", "info", "debug"] = "info"
     kill_switch: Literal["app", "all", "off"] = "app"
     """Held back while a tunnel is down: the tunnelled apps' traffic, all that a tunnel could take, or nothing."""
+    forwarded: Literal["rules", "direct", "block"] = "rules"
+    """What becomes of packets of other machines that this host passes on: as the rules say of SYSTEM, outside, or
+    nothing that a tunnel could take leaves."""
     existing: Literal["reset", "leave"] = "reset"
     """What becomes of connections that were open before the start and belong in a tunnel: their apps are made to
     connect again, or they go on outside until they end."""

@@ -16,6 +16,8 @@ from wiresock_py.rules.nesting import carries
 log = logging.getLogger(__name__)
 
 MAX_INTRODUCED = 4096
+FORWARDED = App(0, 1, "another machine")
+"""Stands for the app behind what this host passes on."""
 NO_SEQUENCE = 1 << 32
 """In place of a SYN's sequence number: the flow is a connection's rest, and every SYN opens another one."""
 
@@ -114,6 +116,14 @@ class Admission:
         """Enter the flow that was decided so."""
         return self._enter(key, app, self._way(key, decision), now)
 
+    def admit_forwarded(self, key: FiveTuple, now: float) -> Flow:
+        """Decide for another machine, whose address is the flow's local end, and enter the flow."""
+        with self._entering:
+            decision = self._rules.decide_forwarded(key.remote, key.protocol, key.remote_port)
+            flow = self._enter(key, FORWARDED, self._way(key, decision), now)
+        self.introduce(FORWARDED, key, decision, flow.route)
+        return flow
+
     def admit_direct(self, key: FiveTuple, now: float) -> Flow:
         """Enter a flow that is none of ours whatever its app: one that the other end opened, or that is to be left."""
         return self._flows.add(key, Route.DIRECT, now)
@@ -144,7 +154,11 @@ class Admission:
             if app == SYSTEM and key.protocol != socket.IPPROTO_TCP and self.needs_owner(key):
                 self._flows.remove(flow)  # whose it is was never asked
                 continue
-            way = self._way(key, self.decide(key, app, self._known_as(key, now)))
+            if app == FORWARDED:
+                decision = self._rules.decide_forwarded(key.remote, key.protocol, key.remote_port)
+            else:
+                decision = self.decide(key, app, self._known_as(key, now))
+            way = self._way(key, decision)
             if way.is_of(flow):
                 continue
             ended.append(flow)

@@ -215,6 +215,8 @@ class Outbound:
         if opening == TCP_SYN | TCP_ACK:  # the answer to a connection from outside
             self._admission.admit_direct(key, now)
             return Verdict.BYPASS
+        if batch.flags[index] & PacketFlag.FORWARDED:  # there is no socket to ask about, so no need to wait
+            return self._carry(batch, index, self._admission.admit_forwarded(key, now), now)
         self._holding.hold(key, packet, batch.flags[index], batch.adapter[index])
         return Verdict.DROP
 

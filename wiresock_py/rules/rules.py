@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from wiresock_py.config import Config, Notice, Settings
 from wiresock_py.filters.base import CapturePlan
-from wiresock_py.flow import App, Route
+from wiresock_py.flow import SYSTEM, App, Route
 from wiresock_py.rules.apps import AppCondition, AppSet, Entry, Resolver
 from wiresock_py.rules.conditions import Asker
 from wiresock_py.rules.decision import Decision, Explanation, Reason
@@ -50,6 +50,7 @@ class Rules:
         """For each tunnel the index of the one that its own datagrams go through, None without ``Via``."""
         on_link = tuple(on_link)
         groups = settings.app_groups
+        self._forwarded = settings.forwarded
         self._tunnels = [
             TunnelDestinations(index, config, groups, resolve, rewrite_dns=settings.dns == "tunnel", on_link=on_link)
             for index, config in enumerate(self.configs)
@@ -120,6 +121,12 @@ class Rules:
                 return Decision(finding.route, finding.tunnel, finding.peer, str(told), finding.dns, finding.or_direct)
         return Decision(Route.DIRECT, -1, -1, str(refused))
 
+    def decide_forwarded(self, destination: bytes, protocol: int, port: int) -> Decision:
+        """Where a flow of another machine goes that this host passes on."""
+        if self._forwarded == "block":
+            return Decision(Route.BLOCK, -1, -1, "forwarded: block")
+        return self.decide(SYSTEM, destination, protocol, port)
+
     def explain(
         self,
         app: App,
@@ -181,7 +188,7 @@ class Rules:
                 (capture if taken else leave).append(network)
             around.append((network, taken))
         dns = self.uses_domains or any(tunnel.rewrites_dns for tunnel in self._tunnels)
-        return CapturePlan(tuple(capture), tuple(leave), dns=dns)
+        return CapturePlan(tuple(capture), tuple(leave), dns=dns, forwarded=self._forwarded != "direct")
 
     def _find(self, to: Destination) -> tuple[Finding, ...]:
         """All that may be met for *to*, up to the first that is whoever asks."""

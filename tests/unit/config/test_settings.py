@@ -22,6 +22,7 @@ def test_an_empty_file_means_the_defaults(text: str) -> None:
     assert parse_settings(text, "s.yaml") == Settings()
     assert Settings().kill_switch == "app"
     assert Settings().existing == "reset"
+    assert Settings().forwarded == "rules"
 
 
 def test_every_setting_is_read() -> None:

@@ -5,7 +5,10 @@ import socket
 from collections.abc import Callable
 
 import pytest
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.packet import Packet, Raw
 
+from tests.support.traffic import dissect
 from tests.support.worlds import (
     ADDRESSES,
     CHROME,
@@ -17,10 +20,13 @@ from tests.support.worlds import (
     TUNNEL,
     World,
     config,
+    incoming,
+    outgoing,
     packed,
 )
-from wiresock_py.config import Config
+from wiresock_py.config import Config, Settings
 from wiresock_py.engine.admission import MAX_INTRODUCED, Admission
+from wiresock_py.filters import PacketFlag
 from wiresock_py.flow import SYSTEM, App, FiveTuple, Route
 
 CHROME_ONLY = f"{EVERYTHING}\nAllowedApps = chrome"
@@ -175,3 +181,63 @@ def test_another_port_or_protocol_is_an_apps(nested: tuple[Admission, World]) ->
     admission, _ = nested
     assert admission.needs_owner(own_datagram(port=40_001))
     assert admission.needs_owner(own_datagram()._replace(protocol=socket.IPPROTO_TCP))
+
+
+# Other machines
+
+
+GUEST = "10.88.0.2"
+
+
+def guests(layer: Packet) -> bytes:
+    return outgoing(layer, source=GUEST)
+
+
+def forwards(world: World, *packets: bytes) -> None:
+    world.host_sends(*packets, flags=PacketFlag.FORWARDED)
+
+
+def test_another_machines_packet_goes_as_the_rules_say_of_system_without_waiting_for_an_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch, config(f"{EVERYTHING}\nAllowedApps = SYSTEM"))
+    forwards(world, guests(UDP(sport=5000, dport=7) / Raw(b"from behind")))
+    assert world.owners.asked == []
+    (inner,) = world.server.take()
+    assert dissect(inner)[IP].src == TUNNEL[4]
+    (back,) = world.server_sends(incoming(UDP(sport=7, dport=5000) / Raw(b"back")))
+    assert dissect(back)[IP].dst == GUEST
+
+
+def test_another_machines_packet_is_direct_where_only_apps_are_tunnelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, config(f"{EVERYTHING}\nAllowedApps = chrome"))
+    packet = guests(UDP(sport=5000, dport=7))
+    forwards(world, packet)
+    assert (world.outside(), world.server.take()) == ([packet], [])
+
+
+def test_two_machines_with_the_same_ports_get_ports_of_their_own_in_the_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, config(EVERYTHING))
+    forwards(world, guests(UDP(sport=5000, dport=7) / Raw(b"guest")))
+    world.host_sends(outgoing(UDP(sport=5000, dport=7) / Raw(b"host")))
+    first, second = (dissect(packet)[UDP].sport for packet in world.server.take())
+    assert first != second
+    back = world.server_sends(*(incoming(UDP(sport=7, dport=port)) for port in (first, second)))
+    assert [(dissect(p)[IP].dst, dissect(p)[UDP].dport) for p in back] == [(GUEST, 5000), (HOST[4], 5000)]
+
+
+def test_an_answer_of_another_machine_to_a_connection_from_outside_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch, config(EVERYTHING))
+    packet = guests(TCP(sport=80, dport=7, flags="SA"))
+    forwards(world, packet)
+    assert world.outside() == [packet]
+
+
+def test_blocked_by_choice_another_machine_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, config(EVERYTHING), settings=Settings(forwarded="block"))
+    forwards(world, guests(TCP(sport=5000, dport=7, flags="S")))
+    (answer,) = world.delivered()
+    assert (dissect(answer)[IP].dst, str(dissect(answer)[TCP].flags)) == (GUEST, "RA")
+    assert (world.outside(), world.server.take()) == ([], [])

@@ -27,8 +27,8 @@ def number(kind: int, value: int) -> bytes:
     return attribute(kind, value.to_bytes(4, "big"))
 
 
-def header(identifier: int) -> bytes:
-    return attribute(queue.NFQA_PACKET_HDR, struct.pack("!IHB", identifier, 0x0800, 3))
+def header(identifier: int, hook: int = 3) -> bytes:
+    return attribute(queue.NFQA_PACKET_HDR, struct.pack("!IHB", identifier, 0x0800, hook))
 
 
 def test_a_packet_message_is_read() -> None:
@@ -45,6 +45,16 @@ def test_a_packet_message_is_read() -> None:
     assert (token & 0xFFFF_FFFF, token >> 32) == (77, 0x1234)
     assert (flags, adapter, length) == (0, 5, 41)
     assert (b"before__" + message)[offset] == ord("E")
+
+
+def test_another_machines_packet_is_told_by_the_hook_it_was_queued_at() -> None:
+    came_by = number(5, 7)  # NFQA_IFINDEX_INDEV
+    parts = (number(queue.NFQA_IFINDEX_OUTDEV, 5), attribute(queue.NFQA_PAYLOAD, bytes(20)))
+    for hook, flags in ((queue.NF_INET_FORWARD, PacketFlag.FORWARDED), (3, PacketFlag.NONE)):
+        message = packet_message(header(1, hook), came_by, *parts)
+        parsed = parse_packet(memoryview(message), 0, len(message))
+        assert parsed is not None
+        assert parsed[1] == flags
 
 
 @pytest.mark.parametrize(

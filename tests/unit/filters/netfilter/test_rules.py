@@ -168,3 +168,32 @@ def test_a_removal_empties_all_chains_before_it_deletes_one() -> None:
 
 def test_there_is_no_removal_of_nothing() -> None:
     assert removal({}, {}) == ""
+
+
+# Other machines' packets
+
+
+def forward() -> list[str]:
+    given = CapturePlan(PLAN.capture, PLAN.leave, dns=True, forwarded=True)
+    return [rule for rule in mangle(given) if rule.startswith("-A WIRESOCK-FORWARD ")]
+
+
+def test_what_is_forwarded_is_captured_only_if_the_plan_says_so() -> None:
+    assert forward()
+    assert not [rule for rule in mangle() if "FORWARD" in rule or "src-type" in rule]
+
+
+def test_forwarded_answers_and_what_goes_to_a_known_network_are_left_alone() -> None:
+    rules = forward()
+    plan = position(rules, "-g WIRESOCK-PLAN")
+    for part in ("--ctdir REPLY -j RETURN", "-o side0 -d 10.78.0.0/24 -j RETURN", "-d 224.0.0.0/4", "-m connmark"):
+        assert position(rules, part) < plan
+    assert position(rules, "--dport 53 -g WIRESOCK-QUEUE") < plan
+    assert plan == len(rules) - 1
+
+
+def test_what_comes_back_for_another_machine_is_not_tracked_and_never_leaves_by_the_way_outside() -> None:
+    given = dict(tables(CapturePlan(PLAN.capture, forwarded=True), HERE, MARKS, (10, 11), 4))
+    match = "-m mark --mark 0x60000000/0x60000000 -m addrtype ! --src-type LOCAL"
+    assert given["raw"][-1] == f"-A WIRESOCK {match} -j CT --notrack"
+    assert given["mangle"][0] == f"-A WIRESOCK -o eth0 {match} -j DROP"
