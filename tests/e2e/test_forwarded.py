@@ -55,6 +55,7 @@ def guest(lab: Lab) -> Iterator[Namespace]:
                 f"address add {addresses[6]}/64 dev {device} nodad",
                 f"link set {device} up",
             )
+        made.sysctl(net__ipv4__ping_group_range="0 2147483647")
         made.ip(f"route add default via {GATEWAY[4]}", f"route add default via {GATEWAY[6]}")
         yield made
     finally:

@@ -51,6 +51,29 @@ def test_everything_arrives_over_a_link_of_any_mtu_and_no_datagram_is_fragmented
         server.stop()
 
 
+def test_the_tunnel_learns_of_a_narrower_path_from_a_router_on_it() -> None:
+    with Lab() as lab:
+        for namespace, device in ((lab.isp, "srv0"), (lab.server, "eth0")):
+            namespace.ip(f"link set {device} mtu 1400")
+        server = lab.start_server()
+        # over IPv6: an IPv4 datagram of WireGuard's may be fragmented by any router, which then has nothing to tell
+        config = server.client_config(
+            server.add_peer(), allowed_apps="chrome", mtu=0, endpoint=SERVER.endpoint(6, server.port)
+        )
+        client = lab.start_client(config)
+        chrome = lab.app("chrome")
+        assert chrome.upload(url=INTERNET.url(4), size=1_000_000)["intact"]
+        client.wait_for_log("the tunnel's MTU is 1320")
+        assert client.status()["tunnels"][0]["mtu"] == 1320
+        with lab.capture() as capture:
+            for family in (4, 6):
+                assert chrome.upload(url=INTERNET.url(family), size=1_000_000)["intact"]
+                assert chrome.download(url=INTERNET.url(family, "/bytes/1000000"))["size"] == 1_000_000
+        sent = [frame for frame in capture.frames if frame.source == CLIENT.of(6)]
+        assert sent
+        assert [frame for frame in sent if is_fragment(frame.head)] == []
+
+
 def is_fragment(frame: bytes) -> bool:
     if frame[12:14] == b"\x08\x00":
         return bool(int.from_bytes(frame[20:22], "big") & 0x3FFF)

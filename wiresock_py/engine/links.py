@@ -17,7 +17,7 @@ from wiresock_py.crypto import Datagram, Device, Drop, Event, Stats, Tunnel
 from wiresock_py.datapath import DEFAULT, DatagramBuffer, DataPath, Flow, FlowTable, Opened, translate_batch
 from wiresock_py.engine.udp import Endpoint, UdpSocket
 from wiresock_py.errors import NetworkError
-from wiresock_py.filters import PacketBatch
+from wiresock_py.filters import MAX_PACKET, PacketBatch
 from wiresock_py.network import Exempt, lookup
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class Link:
         self.depth: int = outer.depth + 1 if outer else 0
         """How many tunnels this one's datagrams go through."""
         self._exempt = exempt
+        self._path_mtu = MAX_PACKET
         self.peers: list[Tunnel] = []
         """In the order of the file."""
         self.adopt(config)
@@ -81,19 +82,25 @@ class Link:
         for interface in config.interface.addresses:
             self.addresses.setdefault(interface.version, interface.ip.packed)
 
-    def fit(self, adapter_mtu: int) -> None:
-        """Go on over an adapter of another MTU; the tunnel's own follows, unless the file gives it."""
+    def fit(self, adapter_mtu: int, path_mtu: int = MAX_PACKET) -> bool:
+        """Go on over an adapter of this MTU and ways to the peers that carry *path_mtu*; whether anything changes.
+
+        The tunnel's own MTU follows, unless the file gives it.
+        """
         with self.lock:
+            before = self.mtu
             self.adapter_mtu = adapter_mtu
+            self._path_mtu = path_mtu
             self.mtu = self._fitting_mtu()
             for peer in self.peers:
                 peer.mtu = self.mtu
+            return self.mtu != before
 
     def _fitting_mtu(self) -> int:
         if self.config.interface.mtu:
             return self.config.interface.mtu
         if self.outer is None:
-            return min(DEFAULT_MTU, self.adapter_mtu - OVERHEAD)
+            return min(DEFAULT_MTU, min(self.adapter_mtu, self._path_mtu) - OVERHEAD)
         endpoints = [peer.endpoint for peer in self.peers]
         over_ipv4 = all(isinstance(endpoint, Endpoint) and ":" not in endpoint.address for endpoint in endpoints)
         return self.outer.mtu - (OVERHEAD_IPV4 if over_ipv4 else OVERHEAD)

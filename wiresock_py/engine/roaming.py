@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from wiresock_py.crypto import Tunnel
@@ -15,7 +16,8 @@ from wiresock_py.engine.clock import now as clock
 from wiresock_py.engine.links import Link
 from wiresock_py.engine.udp import Endpoint
 from wiresock_py.errors import NetworkError
-from wiresock_py.network import Change, DefaultRoute, adapter_mtu, default_adapters, source_address
+from wiresock_py.filters import MAX_PACKET
+from wiresock_py.network import Change, DefaultRoute, adapter_mtu, default_adapters, path_mtu, source_address
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Roaming:
         self._sleep = sleep
         self._slept = self._asleep()
         self._ways: dict[Tunnel, Way] = {}
+        self._adapter_mtu = 0
         self._look()
 
     def follow(self) -> None:
@@ -72,6 +75,7 @@ class Roaming:
             log.info("the machine slept for %.0f s: calling every peer", slept)
             self._ways.clear()
         elif not changed:
+            self._fit()  # what routers on the way ask for is no news
             return
         else:
             self._sleep(SETTLE)
@@ -86,34 +90,33 @@ class Roaming:
     def _look(self) -> list[tuple[Link, Tunnel]]:
         """The peers to which the way is another one than at the last look, and there is one."""
         routes = default_adapters()
-        self._fit(routes)
+        if routes:
+            with suppress(NetworkError):  # gone since
+                self._adapter_mtu = adapter_mtu(routes[0].adapter)
         found = []
         before, self._ways = self._ways, {}
         for link in self._links:
             for peer in link.peers:
-                way = self._ways[peer] = Way(_source(peer, link.mark), routes)
-                if way.source is not None and before.get(peer) != way:
+                address = _address(peer)
+                source = None if address is None else source_address(address, mark=link.mark)
+                way = self._ways[peer] = Way(source, routes)
+                if source is not None and before.get(peer) != way:
                     found.append((link, peer))
+        self._fit()
         return found
 
-    def _fit(self, routes: Sequence[DefaultRoute]) -> None:
-        """Fit the tunnels to the adapter that the default route leads over now."""
-        if not routes:
-            return
-        try:
-            mtu = adapter_mtu(routes[0].adapter)
-        except NetworkError:
-            return  # gone since
+    def _fit(self) -> None:
+        """Fit the tunnels to the adapter of the default route, and to what the ways to their peers carry."""
         for link in sorted(self._links, key=lambda link: link.depth):  # what a tunnel carries is what the next one has
-            if link.adapter_mtu != mtu:
-                link.fit(mtu)
-                log.info(
-                    "%s: %s carries %d bytes now; the tunnel's MTU is %d", link.name, routes[0].adapter, mtu, link.mtu
-                )
+            addresses = [address for peer in link.peers if (address := _address(peer)) is not None]
+            known = [mtu for address in addresses if (mtu := path_mtu(address, mark=link.mark)) is not None]
+            if link.fit(self._adapter_mtu or link.adapter_mtu, min(known, default=MAX_PACKET)):
+                log.info("%s: the way out carries other sizes now; the tunnel's MTU is %d", link.name, link.mtu)
 
 
-def _source(peer: Tunnel, mark: int) -> bytes | None:
+def _address(peer: Tunnel) -> bytes | None:
+    """Where *peer* is, packed; None if it has never spoken, and nobody says where it is."""
     endpoint = peer.endpoint
     if not isinstance(endpoint, Endpoint):
-        return None  # it has never spoken, and nobody says where it is
-    return source_address(ipaddress.ip_address(endpoint.address.partition("%")[0]).packed, mark=mark)
+        return None
+    return ipaddress.ip_address(endpoint.address.partition("%")[0]).packed

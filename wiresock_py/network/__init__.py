@@ -11,6 +11,7 @@ from wiresock_py.network.adapters import (
     has_route,
     local_addresses,
     on_link_networks,
+    path_mtu,
     source_address,
 )
 from wiresock_py.network.changes import Change
@@ -47,6 +48,7 @@ __all__ = [
     "local_addresses",
     "lookup",
     "on_link_networks",
+    "path_mtu",
     "resolvers",
     "source_address",
 ]

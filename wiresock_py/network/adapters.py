@@ -20,6 +20,7 @@ elif sys.platform == "win32":
 # Addresses of a root name server, far from every host. Asking for the way there sends nothing.
 _ELSEWHERE = {socket.AF_INET: "198.41.0.4", socket.AF_INET6: "2001:503:ba3e::2:30"}
 _DISCARD_PORT = 9
+_IP_MTU, _IPV6_MTU = 14, 24  # linux/in.h, linux/in6.h
 _SIOCGIFMTU = 0x8921
 _IFREQ = struct.Struct("=16si20x")  # name, then a union as long as a sockaddr and more (linux/if.h)
 
@@ -65,6 +66,25 @@ def source_address(remote: bytes, *, mark: int = 0) -> bytes | None:
                 set_mark(probe, mark)
             probe.connect((socket.inet_ntop(family, remote), _DISCARD_PORT))
             return packed(probe.getsockname()[0])
+    except OSError:
+        return None
+
+
+def path_mtu(remote: bytes, *, mark: int = 0) -> int | None:
+    """How large a packet the kernel believes the way to *remote* (packed) carries; None where it does not say.
+
+    That is the adapter's MTU, or less: the route's own, or what a router on the way asked for (ICMP). Sends nothing.
+    """
+    if sys.platform != "linux":
+        return None
+    family = socket.AF_INET6 if len(remote) == 16 else socket.AF_INET
+    level, option = (socket.IPPROTO_IPV6, _IPV6_MTU) if family == socket.AF_INET6 else (socket.IPPROTO_IP, _IP_MTU)
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            if mark:
+                set_mark(probe, mark)
+            probe.connect((socket.inet_ntop(family, remote), _DISCARD_PORT))
+            return probe.getsockopt(level, option)
     except OSError:
         return None
 

@@ -16,6 +16,7 @@ class Host:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.sources: dict[bytes, bytes | None] = {}
+        self.path_mtu: dict[bytes, int] = {}
         self.source: bytes | None = packed("192.168.1.100")
         self.routes: tuple[DefaultRoute, ...] = (DefaultRoute(socket.AF_INET, "eth0", 2, packed("192.168.1.1"), 0),)
         self.mtu = {"eth0": 1500, "wlan0": 1400}
@@ -25,6 +26,10 @@ class Host:
         patch.setattr("wiresock_py.engine.roaming.default_adapters", lambda: self.routes)
         patch.setattr("wiresock_py.engine.roaming.adapter_mtu", self._mtu)
         patch.setattr("wiresock_py.engine.roaming.source_address", self._source)
+        patch.setattr("wiresock_py.engine.roaming.path_mtu", self._path_mtu)
+
+    def _path_mtu(self, to: bytes, *, mark: int) -> int | None:
+        return self.path_mtu.get(to)
 
     def _source(self, to: bytes, *, mark: int) -> bytes | None:
         return self.sources.get(to, self.source)
@@ -142,6 +147,16 @@ def test_the_tunnel_fits_the_adapter_that_the_default_route_leads_over(
     follow()
     assert (link.adapter_mtu, link.mtu) == (1400, 1320)
     assert {peer.mtu for peer in link.peers} == {1320}
+
+
+def test_the_tunnel_fits_the_narrowest_way_to_a_peer_without_any_news(world: World, host: Host, follow: Follow) -> None:
+    (link,) = world.links
+    host.path_mtu = {packed(SERVERS[0].address): 1500, packed(SERVERS[1].address): 1400}
+    assert follow() == []
+    assert (link.adapter_mtu, link.mtu) == (1500, 1320)
+    host.path_mtu = {}  # the kernel forgets what routers asked for after a while
+    follow()
+    assert link.mtu == 1420
 
 
 def test_an_mtu_given_in_the_file_stays(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:

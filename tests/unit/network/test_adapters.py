@@ -16,6 +16,7 @@ from wiresock_py.network.adapters import (
     local_addresses,
     on_link_networks,
     packed,
+    path_mtu,
     set_mark,
     source_address,
 )
@@ -31,6 +32,11 @@ def test_the_loopback_address_is_among_the_local_ones_with_its_prefix() -> None:
 
 def test_the_source_address_is_the_one_the_host_would_send_from() -> None:
     assert source_address(socket.inet_aton("127.0.0.77")) == LOOPBACK
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="for other systems: only Linux says")
+def test_the_path_to_this_host_carries_what_its_loopback_adapter_does() -> None:
+    assert path_mtu(LOOPBACK) == min(adapter_mtu("lo"), 65_535)  # no IPv4 packet is larger
 
 
 def test_addresses_lose_their_zone() -> None:
