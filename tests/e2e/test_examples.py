@@ -106,7 +106,11 @@ TUNNEL, DIRECT = SERVER.of(4), CLIENT.of(4)
 
 
 def test_every_example_is_run_by_a_test_of_its_name() -> None:
-    names = {path.stem.replace("-", "_") for path in EXAMPLES.glob("*.conf")} - {"home"}  # run with work
+    names = {path.stem.replace("-", "_") for path in EXAMPLES.glob("*.conf")} - {
+        "home",  # run with work
+        "entry",  # with double-vpn
+        "hotspot",  # in test_forwarded.py, which has a machine behind this one
+    }
     tests = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert names <= tests
 
@@ -225,3 +229,24 @@ def test_server(run: Start, lab: Lab, app: Apps, chrome: App) -> None:
         visitor.open_session(name="telnet", address=INNER_CLIENT.of(4), port=23, timeout=0.5)
     assert seen_as(chrome, INTERNET) == DIRECT
     visitor.stop()
+
+
+def test_double_vpn(
+    client: Callable[..., Client], lab: Lab, server: Server, chrome: App, firefox: App, tmp_path: Path
+) -> None:
+    second = lab.start_server(site=1)
+    try:
+        files = []
+        for name, at in (("double-vpn", second), ("entry", server)):
+            text = fitted((EXAMPLES / f"{name}.conf").read_text(), at, 2).replace("198.51.100.20/32", f"{SERVER.v4}/32")
+            files.append(tmp_path / f"{name}.conf")
+            files[-1].touch(mode=0o600)
+            files[-1].write_text(text)
+        client(*files, options=("--settings", str(EXAMPLES / "settings.yaml")))
+        with lab.capture() as capture, lab.capture_inner(second) as inmost:
+            assert (seen_as(chrome, INTERNET), seen_as(firefox, INTERNET)) == (TUNNEL, TUNNEL)  # both are @browsers
+        assert [frame for frame in inmost.frames if frame.target == INTERNET.of(4)]
+        sent = {frame.target_port for frame in capture.frames if frame.wireguard and frame.target == SERVER.of(4)}
+        assert sent == {server.port}
+    finally:
+        second.stop()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.test_examples import EXAMPLES, fitted
 from wiresock_py.lab import (
     CLIENT,
     ECHO_PORT,
@@ -151,3 +152,12 @@ def test_a_connection_from_outside_to_a_machine_behind_goes_on(
     finally:
         lab.client.run("iptables", "-t", "nat", "-D", "PREROUTING", *forward)
         visitor.stop()
+
+
+def test_the_example_for_a_hotspot(client: Make, server: Server, phone: App, chrome: App, tmp_path: Path) -> None:
+    file = tmp_path / "hotspot.conf"
+    file.touch(mode=0o600)
+    file.write_text(fitted((EXAMPLES / "hotspot.conf").read_text(), server, 2))
+    client(file)
+    assert phone.http(url=INTERNET.url(4)) == SERVER.of(4)
+    assert chrome.http(url=INTERNET.url(4)) == CLIENT.of(4)

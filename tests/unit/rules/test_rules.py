@@ -352,7 +352,10 @@ def test_4096_prefixes_and_1024_apps_are_no_trouble() -> None:
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.conf")), ids=lambda file: file.name)
 def test_every_example_has_rules_and_a_plan(file: Path) -> None:
-    given = Rules([load(file)], load_settings(EXAMPLES / "settings.yaml"))
+    configs = [load(file)]
+    if configs[0].interface.via:
+        configs.append(load(EXAMPLES / f"{configs[0].interface.via}.conf"))
+    given = Rules(configs, load_settings(EXAMPLES / "settings.yaml"))
     assert given.plan().capture
 
 
