@@ -12,6 +12,7 @@ from wiresock_py.cli.explain import explain
 from wiresock_py.cli.keys import genkey, genpsk, pubkey
 from wiresock_py.cli.reload import reload
 from wiresock_py.cli.run import run
+from wiresock_py.cli.service import service
 from wiresock_py.cli.status import backends, reset, status
 from wiresock_py.cli.store import import_file
 from wiresock_py.errors import WiresockError
@@ -41,5 +42,20 @@ def main() -> None:
     """A WireGuard client without a virtual adapter: the tunnel for chosen apps and networks only."""
 
 
-for command in (run, check, explain, status, reload, apps, backends, reset, genkey, pubkey, genpsk, import_file, demo):
+for command in (
+    run,
+    check,
+    explain,
+    status,
+    reload,
+    apps,
+    backends,
+    reset,
+    genkey,
+    pubkey,
+    genpsk,
+    import_file,
+    service,
+    demo,
+):
     main.add_command(command)

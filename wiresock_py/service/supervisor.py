@@ -79,8 +79,11 @@ class Supervisor:
     def run(self) -> int:
         """Until a signal, or until the first worker says why it cannot work; returns the program's exit code.
 
-        SIGHUP makes the worker read its files again, unless it says that the terminal we were started in is gone.
+        SIGHUP makes the worker read its files again, unless it says that the terminal we were started in is gone. Away
+        from the main thread (a Windows service) there are no signals: ``stop`` ends it.
         """
+        if threading.current_thread() is not threading.main_thread():
+            return self._serve()
         signals = [signal.SIGINT, signal.SIGTERM]
         if sys.platform != "win32":
             signals.append(signal.SIGHUP)
@@ -90,15 +93,18 @@ class Supervisor:
         console = ConsoleEvents(self.stop) if sys.platform == "win32" else nullcontext()
         try:
             with console:
-                try:
-                    with presence(Path(self._options.control_socket or DEFAULT_PATH)):
-                        return self._replace_workers()
-                finally:
-                    self._restore()
-                    self._guard.close()
+                return self._serve()
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def _serve(self) -> int:
+        try:
+            with presence(Path(self._options.control_socket or DEFAULT_PATH)):
+                return self._replace_workers()
+        finally:
+            self._restore()
+            self._guard.close()
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End ``run`` in order, as the signal *number* does; from any thread."""
