@@ -52,11 +52,11 @@ mutation: ## change each constant of the WireGuard core in turn: does a test of 
 
 bench: ## this client beside others' at one server; tables and pictures into the documents (half an hour)
 	@.ci/install bench go
-	$(BIN)/python -m benchmarks all --publish
+	$(BIN)/python -m benchmarks all --publish $(BENCH)
 
 bench-quick: ## the same in a few minutes, coarser, into .cache/benchmarks
 	@.ci/install bench go
-	$(BIN)/python -m benchmarks all --quick
+	$(BIN)/python -m benchmarks all --quick $(BENCH)
 
 clean-lab: ## remove namespaces and processes that a killed run left behind
 	@.ci/install demo

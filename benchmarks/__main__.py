@@ -1,5 +1,6 @@
 """Measure wiresock-py beside other user-mode WireGuards, on this machine, as root.
 
+\b
     python -m benchmarks all --quick      every section, a few minutes; the results go to .cache/benchmarks
     python -m benchmarks all --publish    every section at length; the results go to docs/benchmarks and the documents
 
@@ -13,11 +14,12 @@ from pathlib import Path
 
 import click
 
-from benchmarks import bypass, clients, engine, growth, life, machine, micro, plots, publish, tables, tunnel
+from benchmarks import both, bypass, clients, engine, growth, life, machine, micro, plots, publish, tables, tunnel
 from benchmarks.results import Results, Run
 from wiresock_py.lab import LabError
 
-PUBLIC = publish.ROOT / "docs" / "benchmarks"
+PUBLIC, PRIVATE = publish.ROOT / "docs" / "benchmarks", clients.CACHE / "benchmarks"
+RESULTS = "results.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +30,19 @@ class Effort:
     seconds: float
     cases: tuple[str, ...]
     bypass_cases: tuple[str, ...]
+    both_cases: tuple[str, ...]
     idle_seconds: float
     fast_rounds: int
     """Of what takes milliseconds, the fastest of which counts."""
 
 
-FULL = Effort(3, 3.0, tunnel.CASES, bypass.CASES, 60.0, 20)
+FULL = Effort(3, 3.0, tunnel.CASES, bypass.CASES, both.CASES, 60.0, 20)
 QUICK = Effort(
     1,
     1.0,
     ("tcp-4-up", "tcp-4-down", "tcp-1-up", "tcp-1-down", "udp-up", "rtt-idle", "rtt-up"),
     ("tcp-4-up", "tcp-4-down"),
+    ("tcp-4-up",),
     5.0,
     5,
 )
@@ -96,6 +100,18 @@ def bypass_command(cases: list[str], rounds: int, seconds: float, path: Path | N
     end(results, path)
 
 
+@main.command("both", help="The same program at both ends of the tunnel.")
+@click.option("--clients", "names", type=Names(clients.NAMES), default=",".join(both.NAMES), show_default=True)
+@click.option("--cases", type=Names(both.CASES), default=",".join(both.CASES), show_default=True)
+@chosen_rounds
+@chosen_seconds
+@to_json
+def both_command(names: list[str], cases: list[str], rounds: int, seconds: float, path: Path | None) -> None:
+    results = begin(names, rounds=rounds, seconds=seconds)
+    take(results, both.measure(results, present(results, names), cases, rounds, seconds))
+    end(results, path)
+
+
 @main.command("life", help="Start, rest and memory of each client.")
 @chosen_clients
 @chosen_rounds
@@ -138,20 +154,20 @@ def micro_command(seconds: float, path: Path | None) -> None:
 @main.command("all", help="Every section, then the JSON file, the tables and the pictures.")
 @chosen_clients
 @click.option("--quick", is_flag=True, help="A few minutes: short runs, fewer cases.")
-@click.option("--publish", "public", is_flag=True, help="Also put the figures into docs/performance.md and README.md.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="Folder for the results. [default: as --publish has it]"
-)
-def all_command(names: list[str], quick: bool, public: bool, output: Path | None) -> None:
+@click.option("--publish", "public", is_flag=True, help=f"Put the results into {PUBLIC.name} and the documents.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Turns of each client.  [default: 3; 1 if quick]")
+@click.option("--seconds", type=click.FloatRange(min=0.5), help="Length of a measurement.  [default: 3; 1 if quick]")
+def all_command(names: list[str], quick: bool, public: bool, rounds: int | None, seconds: float | None) -> None:
     effort = QUICK if quick else FULL
-    output = output or (PUBLIC if public else clients.CACHE / "benchmarks")
-    results = begin(names, rounds=effort.rounds, seconds=effort.seconds)
+    rounds, seconds = rounds or effort.rounds, seconds or effort.seconds
+    folder = PUBLIC if public else PRIVATE
+    results = begin(names, rounds=rounds, seconds=seconds)
     there = present(results, names)
     ours = [name for name in there if name in clients.OURS]
-    rounds, seconds = effort.rounds, effort.seconds
     for section in (
         tunnel.measure(results, there, list(effort.cases), rounds, seconds),
         bypass.measure(results, there, list(effort.bypass_cases), rounds, seconds),
+        both.measure(results, [name for name in there if name in both.NAMES], list(effort.both_cases), rounds, seconds),
         life.measure(results, there, rounds, effort.idle_seconds),
         engine.measure(effort.fast_rounds, ours),
         growth.measure(effort.fast_rounds, ours),
@@ -159,15 +175,18 @@ def all_command(names: list[str], quick: bool, public: bool, output: Path | None
         micro.measure(seconds),
     ):
         take(results, section)
-        results.save(output / "results.json")  # so that nothing is lost if a later section fails
-    write(results, output, public)
+        results.save(folder / RESULTS)  # so that nothing is lost if a later section fails
+    write(results, folder, public)
 
 
 @main.command("render", help="Make the tables and pictures of a JSON file again.")
-@click.argument("path", type=click.Path(path_type=Path, exists=True), default=PUBLIC / "results.json")
-@click.option("--publish", "public", is_flag=True, help="Also put the figures into docs/performance.md and README.md.")
+@click.argument("path", type=click.Path(path_type=Path, exists=True), default=PUBLIC / RESULTS)
+@click.option("--publish", "public", is_flag=True, help=f"Put the results into {PUBLIC.name} and the documents.")
 def render_command(path: Path, public: bool) -> None:
-    write(Results.load(path), path.parent, public)
+    results = Results.load(path)
+    folder = PUBLIC if public else path.parent
+    results.save(folder / RESULTS)
+    write(results, folder, public)
 
 
 def begin(names: list[str], **settings: float) -> Results:

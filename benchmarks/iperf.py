@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 
 from benchmarks.clients import Running
-from wiresock_py.lab import INTERNET, LabError, Namespace
+from wiresock_py.lab import INTERNET, Host, LabError, Namespace
 
 GIB = 1 << 30
 UDP_RATE = "200M"
@@ -26,10 +26,10 @@ class Case:
     """Of the inner packets' IP."""
     down: bool = False
 
-    def command(self, seconds: float) -> list[str]:
-        """The command line, for *seconds* of traffic."""
+    def command(self, seconds: float, host: Host = INTERNET) -> list[str]:
+        """The command line, for *seconds* of traffic with *host*."""
         options = (*self.options, *(("-R",) if self.down else ()))
-        return ["iperf3", "-c", INTERNET.of(self.version), "-t", f"{seconds:g}", "-J", *options]
+        return ["iperf3", "-c", host.of(self.version), "-t", f"{seconds:g}", "-J", *options]
 
 
 def _both_ways(name: str, title: str, *options: str, version: int = 4) -> list[Case]:
@@ -51,9 +51,9 @@ CASES = {
 }
 
 
-def run(client: Namespace, case: Case, seconds: float) -> dict[str, Any]:
+def run(client: Namespace, case: Case, seconds: float, host: Host = INTERNET) -> dict[str, Any]:
     """Run iperf3 in the client's namespace; its report. Raises LabError with what it complains about."""
-    report: dict[str, Any] = json.loads(client.run(*case.command(seconds), timeout=seconds + GRACE))
+    report: dict[str, Any] = json.loads(client.run(*case.command(seconds, host), timeout=seconds + GRACE))
     if "error" in report:
         raise LabError(f"iperf3: {report['error']}")
     return report
@@ -81,10 +81,12 @@ def figures(report: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def measure(client: Namespace, case: Case, seconds: float, running: Running, server: Running) -> dict[str, float]:
+def measure(
+    client: Namespace, case: Case, seconds: float, running: Running, server: Running, host: Host = INTERNET
+) -> dict[str, float]:
     """One run, with the CPU time that client, server and the whole machine spent meanwhile."""
     before = running.cpu_seconds(), server.cpu_seconds(), _machine_seconds()
-    found = figures(run(client, case, seconds))
+    found = figures(run(client, case, seconds, host))
     after = running.cpu_seconds(), server.cpu_seconds(), _machine_seconds()
     used, serving, machine = (now - then for now, then in zip(after, before, strict=True))
     found |= {"client_cores": used / seconds, "server_cores": serving / seconds}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from benchmarks import bypass, engine, growth, latency, life, tunnel
+from benchmarks import both, bypass, engine, growth, latency, life, tunnel
 from benchmarks.clients import OTHERS, OURS, PLAIN, TITLES
 from benchmarks.results import Results
 
@@ -38,14 +38,22 @@ def title(subject: str) -> str:
     return f"**{TITLES[subject]}**" if subject in OURS else TITLES.get(subject, subject)
 
 
-def by_client(results: Results, figure: str, columns: dict[str, str], form: str = ",.0f", *, plain: bool = True) -> str:
-    """One figure of the section "tunnel": a row a client, a column a case."""
-    taken = [case for case in columns if case in results.cases(tunnel.SECTION)]
+def by_client(
+    results: Results,
+    figure: str,
+    columns: dict[str, str],
+    form: str = ",.0f",
+    *,
+    plain: bool = True,
+    section: str = tunnel.SECTION,
+) -> str:
+    """One figure: a row a client, a column a case."""
+    taken = [case for case in columns if case in results.cases(section)]
     return table(
         ["client", *(columns[case] for case in taken)],
         (
-            [title(name), *(number(results.median(tunnel.SECTION, name, case, figure), form) for case in taken)]
-            for name in results.subjects(tunnel.SECTION)
+            [title(name), *(number(results.median(section, name, case, figure), form) for case in taken)]
+            for name in results.subjects(section)
             if (plain or name != PLAIN) and taken
         ),
     )
@@ -246,6 +254,7 @@ def document(results: Results, plots: dict[str, str]) -> str:
         *(("", lambda mine=mine: ratios(results, mine, "client_seconds_per_gib", THROUGHPUT)) for mine in OURS),
         ("Datagrams", lambda: datagrams(results)),
         ("Round trips", lambda: round_trips(results)),
+        ("The same at both ends", lambda: by_client(results, "mbit", THROUGHPUT, section=both.SECTION)),
         ("Start, rest, memory", lambda: household(results)),
         ("Beside our client, outside the tunnel", lambda: direct(results)),
         ("A packet in the engine", lambda: engine_costs(results)),
@@ -278,6 +287,7 @@ NOTES = {
     "CPU time of the client": "Seconds of the client's processes for each GiB carried; less is better.",
     "Datagrams": "iperf3 over UDP. The small ones are sent as fast as iperf3 can, far faster than any client carries.",
     "Round trips": "64-byte datagrams and their echoes, one after the other, in µs.",
+    "The same at both ends": "Each program as client and as server, in Mbit/s.",
     "Start, rest, memory": "From the start of the program to the first answer through its tunnel. Without traffic: CPU "
     "time and memory, of our two processes together; then again with the pages that both use counted once. The peak is "
     "under load.",
