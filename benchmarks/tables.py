@@ -1,5 +1,6 @@
 """The results as Markdown: what docs/performance.md and README.md show."""
 
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks import both, bypass, engine, growth, latency, life, tunnel
@@ -17,6 +18,8 @@ THROUGHPUT = {
 """The TCP cases and their columns."""
 DATAGRAMS = ("udp-up", "udp-down", "small-up", "small-down")
 NOT_TAKEN = "–"
+WIDTH = 120
+"""Of the lines of prose."""
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -230,11 +233,12 @@ def machine(results: Results) -> str:
     told = results.machine
     versions = ", ".join(f"{TITLES.get(name, name)} {version}" for name, version in results.versions.items())
     settings = ", ".join(f"{name} {value}" for name, value in results.settings.items())
-    return (
+    text = (
         f"{told.get('date')}, commit {told.get('commit')}: {told.get('cores')} cores of {told.get('processor')}, "
         f"{told.get('system')}, Linux {told.get('kernel')}, CPython {told.get('python')}, {told.get('openssl')}; "
-        f"load before {told.get('load_before')}; {settings}. Versions: {versions}.\n"
+        f"load before {told.get('load_before')}; {settings}. Versions: {versions}."
     )
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def missing(results: Results) -> str:
