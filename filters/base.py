@@ -6,6 +6,7 @@ to look as if they had arrived go to ``send_to_stack``. A backend takes no decis
 :class:`CapturePlan` never reaches Python at all.
 """
 
+import socket
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -143,8 +144,8 @@ class Backend(Protocol):
     def close(self, *, keep_blocking: bool = False) -> None:
         """Stop and restore the system; with *keep_blocking* leave the plan blocked (kill switch). May be repeated."""
 
-    def exempt(self, port: int) -> AbstractContextManager[None]:
-        """Within the ``with`` block nothing that this host sends by UDP or TCP from local *port* is captured.
+    def exempt(self, port: int, protocol: int = socket.IPPROTO_UDP) -> AbstractContextManager[None]:
+        """Within the ``with`` block nothing that this host sends from local *port* by UDP (or TCP) is captured.
 
         For the client's own sockets where ``mark`` is 0: enter it once the port is bound and before the first packet
         is sent, leave it before the port is given up. May be entered before ``open``, and while another block of the

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from wiresock_py.errors import BackendError
 from wiresock_py.filters.base import MAX_PACKET, Buffer, CapturePlan, PacketBatch, PacketFlag, Verdict
-from wiresock_py.filters.plan import PORTED, PlanMatcher
+from wiresock_py.filters.plan import PORTED, UDP, PlanMatcher
 
 LOOPBACK = "lo"
 LOOPBACK_INDEX = 1
@@ -59,7 +59,7 @@ class MemoryBackend:
         self._to_stack: deque[bytes] = deque()
         self._to_network: deque[bytes] = deque()
         self._bypassed: dict[bytes, None] = {}
-        self._exempt: Counter[int] = Counter()
+        self._exempt: Counter[tuple[int, int]] = Counter()
         self._plan = CapturePlan(())
         self._matcher = PlanMatcher(self._plan)
         self._opened = False
@@ -113,15 +113,15 @@ class MemoryBackend:
             self._changed.notify_all()
 
     @contextmanager
-    def exempt(self, port: int) -> Iterator[None]:
+    def exempt(self, port: int, protocol: int = UDP) -> Iterator[None]:
         """Within the block nothing from local *port* is captured."""
         with self._changed:
-            self._exempt[port] += 1
+            self._exempt[protocol, port] += 1
         try:
             yield
         finally:
             with self._changed:
-                self._exempt[port] -= 1
+                self._exempt[protocol, port] -= 1
 
     def receive(self, timeout: float) -> PacketBatch | None:
         """The next batch, waiting up to *timeout* seconds; None if there was nothing or the backend was closed."""
@@ -240,7 +240,7 @@ class MemoryBackend:
 
     def _watched(self, adapter: str, packet: bytes) -> bool:
         """Whether the plan captures *packet* where it leaves."""
-        if self._exempt and self._exempt[_source_port(packet)]:
+        if self._exempt and self._exempt[_source(packet)]:
             return False
         if adapter == LOOPBACK:
             return self._matcher.captures(packet, loopback=True)
@@ -277,10 +277,10 @@ class MemoryBackend:
             return found
 
 
-def _source_port(packet: bytes) -> int:
-    """The UDP or TCP port a packet comes from; -1 if it comes from none."""
+def _source(packet: bytes) -> tuple[int, int]:
+    """Protocol and port a packet comes from; port -1 if it comes from none."""
     key = flow_key(packet)
-    return int.from_bytes(key[-4:-2], "big") if key[0] in PORTED and len(key) in (13, 37) else -1
+    return key[0], int.from_bytes(key[-4:-2], "big") if key[0] in PORTED and len(key) in (13, 37) else -1
 
 
 def flow_key(packet: bytes) -> bytes:

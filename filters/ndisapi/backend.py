@@ -19,6 +19,7 @@ from wiresock_py.filters.ndisapi.api import NdisApi
 from wiresock_py.filters.ndisapi.attachments import LARGEST_PACKET
 from wiresock_py.filters.ndisapi.device import Device, open_device
 from wiresock_py.filters.ndisapi.serving import Serving
+from wiresock_py.filters.plan import UDP
 
 # The contract's counters, before anything was opened.
 NOTHING = dict.fromkeys(("captured", "passed", "bypassed", "dropped", "injected", "sent", "queue_full", "truncated"), 0)
@@ -41,7 +42,8 @@ class NdisApiBackend:
             raise BackendError("the ndisapi backend has nobody to ask about this host's network")
         self._host = host
         self._device = device
-        self._exempt: Counter[int] = Counter()
+        self._exempt: Counter[tuple[int, int]] = Counter()
+        """Protocol and port of our own sockets, each with its open blocks."""
         self._serving: Serving | None = None
         self._kept: NdisApi | None = None
         """What a plan left blocked is held with: the driver may forget it with its last handle."""
@@ -113,13 +115,13 @@ class NdisApiBackend:
                     serving.api.close()
 
     @contextmanager
-    def exempt(self, port: int) -> Iterator[None]:
-        """Within the block nothing that this host sends by UDP or TCP from local *port* is captured."""
-        self._count_exempt(port, 1)
+    def exempt(self, port: int, protocol: int = UDP) -> Iterator[None]:
+        """Within the block nothing that this host sends from local *port* by UDP (or TCP) is captured."""
+        self._count_exempt((protocol, port), 1)
         try:
             yield
         finally:
-            self._count_exempt(port, -1)
+            self._count_exempt((protocol, port), -1)
 
     def receive(self, timeout: float) -> PacketBatch | None:
         """The next batch, waiting up to *timeout* seconds; None if there was nothing or the backend was closed."""
@@ -176,7 +178,7 @@ class NdisApiBackend:
             # an exit that forgets to close would leave the network of the whole plan to a driver without a reader
             atexit.register(self.close)
 
-    def _count_exempt(self, port: int, blocks: int) -> None:
+    def _count_exempt(self, port: tuple[int, int], blocks: int) -> None:
         with self._changing:
             before = self._exempt[port]
             self._exempt[port] += blocks

@@ -84,8 +84,8 @@ def bypassed_flow(rule: StaticFilter) -> FiveTuple | None:
     return flow if rule == bypass_filters(flow)[-1] else None
 
 
-def exempt_filters(port: int) -> list[StaticFilter]:
-    """Leave everything that this host sends from *port* in the kernel."""
+def exempt_filters(protocol: int, port: int) -> list[StaticFilter]:
+    """Leave everything that this host sends from *port* by *protocol* in the kernel."""
     return [
         StaticFilter(
             Action.PASS,
@@ -95,7 +95,6 @@ def exempt_filters(port: int) -> list[StaticFilter]:
             source_ports=Span(port, port),
         )
         for version in (4, 6)
-        for protocol in sorted(PORTED)
     ]
 
 

@@ -33,7 +33,7 @@ class Table:
         self._lock = threading.RLock()
         self._plan = CapturePlan(())
         self._elsewhere: tuple[int, ...] = ()
-        self._ports: tuple[int, ...] = ()
+        self._ports: tuple[tuple[int, int], ...] = ()
         self._bypassed: dict[FiveTuple, float] = {}
         """Flows with the time they were last seen at work, oldest first."""
         self._rows: list[tuple[StaticFilter, FiveTuple | None]] = []
@@ -70,8 +70,8 @@ class Table:
                 self._elsewhere = tuple(elsewhere)
                 self._write()
 
-    def exempt(self, ports: Iterable[int]) -> None:
-        """Leave what is sent from these ports alone, and from no others; at once if a plan is installed."""
+    def exempt(self, ports: Iterable[tuple[int, int]]) -> None:
+        """Leave what is sent from these (protocol, port) alone, and from no others; at once if a plan is installed."""
         with self._lock:
             self._ports = tuple(ports)
             if self._rows:
@@ -147,7 +147,7 @@ class Table:
         if counted and self._rows:
             self._count()
         rows: list[tuple[StaticFilter, FiveTuple | None]] = [
-            (rule, None) for port in self._ports for rule in exempt_filters(port)
+            (rule, None) for protocol, port in self._ports for rule in exempt_filters(protocol, port)
         ]
         rows += [(rule, flow) for flow in reversed(self._bypassed) for rule in bypass_filters(flow)]
         rows += [(rule, None) for rule in plan_filters(self._plan, self._elsewhere)]

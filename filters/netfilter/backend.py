@@ -178,7 +178,11 @@ class NetfilterBackend:
             log.warning("connection marks could not be cleared: %s", error.strerror)
         return removed
 
-    def exempt(self, port: int) -> AbstractContextManager[None]:  # noqa: ARG002 # the contract's
+    def exempt(
+        self,
+        port: int,  # noqa: ARG002 # the contract's
+        protocol: int = socket.IPPROTO_UDP,  # noqa: ARG002
+    ) -> AbstractContextManager[None]:
         """Nothing: the client's own sockets carry ``mark``."""
         return nullcontext()
 

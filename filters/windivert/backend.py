@@ -22,7 +22,7 @@ from wiresock_py.errors import BackendError, NetworkError
 from wiresock_py.filters.base import MAX_PACKET, Buffer, CapturePlan, PacketBatch, PacketFlag, Verdict
 from wiresock_py.filters.host import HostAdapter, HostNetwork
 from wiresock_py.filters.ndisapi.watch import Watch
-from wiresock_py.filters.plan import PlanMatcher
+from wiresock_py.filters.plan import UDP, PlanMatcher
 from wiresock_py.filters.windivert.address import BATCH_MAX, LOOPBACK_INDEX, SIZE, Address, address
 from wiresock_py.filters.windivert.filter_text import filter_text
 from wiresock_py.filters.windivert.handle import INSTALL, Driver, End, Flag, Handle, load_driver, missing
@@ -150,9 +150,9 @@ class WinDivertBackend:
                 WinDivertBackend._standing = _Standing(self._plan, self._sparing, block)
             self._stop_serving()
 
-    def exempt(self, port: int) -> AbstractContextManager[None]:
+    def exempt(self, port: int, protocol: int = UDP) -> AbstractContextManager[None]:
         """Within the block nothing from local *port* is captured, or what is is sent on unseen."""
-        return self._sparing.port(port)
+        return self._sparing.port(protocol, port)
 
     def receive(self, timeout: float) -> PacketBatch | None:
         """The next batch, waiting up to *timeout* seconds; None if there was nothing or the backend was closed."""

@@ -20,6 +20,8 @@ Range = tuple[int, int]
 """First and last address."""
 Flow = tuple[int, bytes, int, int]
 """Protocol (TCP or UDP), packed destination, source port, destination port."""
+Port = tuple[int, int]
+"""Protocol (TCP or UDP) and local port."""
 
 _BITS = {4: 32, 6: 128}
 _FIELD = {4: "ip.DstAddr", 6: "ipv6.DstAddr"}
@@ -32,14 +34,14 @@ _FIXED_TESTS = 2 + 8 + 2
 
 
 def filter_text(
-    plan: CapturePlan, adapters: Collection[int], ports: Collection[int] = (), flows: Iterable[Flow] = ()
+    plan: CapturePlan, adapters: Collection[int], ports: Collection[Port] = (), flows: Iterable[Flow] = ()
 ) -> str:
     """The filter for outbound packets of *plan* that leave by *adapters* (interface indices).
 
-    *ports* are local UDP and TCP ports, and *flows* connections, that are left alone; as many as there is room for.
+    *ports* are local ports, and *flows* connections, that are left alone; as many as there is room for.
     """
     ports, flows = list(ports)[:MAX_PORTS], list(flows)[:MAX_FLOWS]
-    taken = _FIXED_TESTS + len(adapters) + 2 * _DNS_TESTS + 2 * len(ports) + 3 * len(flows)
+    taken = _FIXED_TESTS + len(adapters) + 2 * _DNS_TESTS + len(ports) + 3 * len(flows)
     networks = _networks(plan, MAX_TESTS - taken) if adapters else ""
     by_adapter = _any(f"ifIdx == {index}" for index in adapters)
     captured = []
@@ -53,7 +55,7 @@ def filter_text(
         captured.append(f"(not loopback and {by_adapter} and {_but(spared, networks)})")
     if not captured:
         return "false"
-    spared = [f"{protocol}.SrcPort == {port}" for port in ports for protocol in ("udp", "tcp")]
+    spared = [f"{_PROTOCOL[protocol]}.SrcPort == {port}" for protocol, port in ports]
     spared += [_flow(flow) for flow in flows]
     return f"outbound and {_but(spared, _any(captured))}"
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from wiresock_py.filters.memory import flow_key
 from wiresock_py.filters.plan import PORTED
-from wiresock_py.filters.windivert.filter_text import MAX_FLOWS, MAX_PORTS, Flow
+from wiresock_py.filters.windivert.filter_text import MAX_FLOWS, MAX_PORTS, Flow, Port
 
 # Flows remembered; beyond it the oldest is shown again.
 MAX_BYPASSED = 4096
@@ -24,11 +24,11 @@ class Sparing:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ports: Counter[int] = Counter()
+        self._ports: Counter[Port] = Counter()
         self._flows: dict[bytes, int] = {}
         """Packets sent on by hand, by flow; the latest decided is the last."""
-        self._port_packets: Counter[int] = Counter()
-        self._ports_in_filter: frozenset[int] = frozenset()
+        self._port_packets: Counter[Port] = Counter()
+        self._ports_in_filter: frozenset[Port] = frozenset()
         self.outdated = False
         """Whether the filter spares a port that is to be shown again, or some port or flow is worth a place in it."""
 
@@ -40,7 +40,7 @@ class Sparing:
             if count is not None:
                 self._flows[key] = count = count + 1
             else:
-                port = _source_port(key)
+                port = _source(key)
                 if port not in self._ports:
                     return False
                 self._port_packets[port] += 1
@@ -73,8 +73,9 @@ class Sparing:
             return dict(self._flows)
 
     @contextmanager
-    def port(self, port: int) -> Iterator[None]:
-        """Within the block packets from *port* are none of the engine's business."""
+    def port(self, protocol: int, number: int) -> Iterator[None]:
+        """Within the block packets from that port are none of the engine's business."""
+        port = protocol, number
         with self._lock:
             self._ports[port] += 1
         try:
@@ -87,7 +88,7 @@ class Sparing:
                     del self._port_packets[port]
                     self.outdated = self.outdated or port in self._ports_in_filter
 
-    def for_filter(self) -> tuple[list[int], list[Flow]]:
+    def for_filter(self) -> tuple[list[Port], list[Flow]]:
         """The ports and flows for a new filter, the busiest first."""
         with self._lock:
             ports = sorted(self._ports, key=lambda port: -self._port_packets[port])[:MAX_PORTS]
@@ -98,9 +99,9 @@ class Sparing:
             return ports, flows
 
 
-def _source_port(key: bytes) -> int:
-    """The UDP or TCP port a flow comes from; -1 if it comes from none."""
-    return int.from_bytes(key[-4:-2], "big") if key[0] in PORTED and len(key) in (13, 37) else -1
+def _source(key: bytes) -> Port:
+    """Protocol and port a flow comes from; port -1 if it comes from none."""
+    return key[0], int.from_bytes(key[-4:-2], "big") if key[0] in PORTED and len(key) in (13, 37) else -1
 
 
 def _flow(key: bytes) -> Flow | None:

@@ -32,8 +32,8 @@ from wiresock_py.network.dns import (
 from wiresock_py.network.dns_servers import Resolver, hosts_entry, resolvers, search_domains
 
 Address = IPv4Address | IPv6Address
-Exempt = Callable[[int], AbstractContextManager[None]]
-"""``Backend.exempt``: nothing from that port is captured within the block."""
+Exempt = Callable[[int, int], AbstractContextManager[None]]
+"""``Backend.exempt``: nothing from that port by that protocol is captured within the block."""
 
 # One server gets this long before the next one is asked, and all are asked this often (resolv.conf(5) has 5 and 2).
 _TRY_TIMEOUT = 1.5
@@ -179,7 +179,8 @@ class _Question:
             set_mark(sock, self._mark)
         if self._exempt is not None:
             sock.bind(("", 0))
-            stack.enter_context(self._exempt(sock.getsockname()[1]))
+            protocol = socket.IPPROTO_TCP if kind == socket.SOCK_STREAM else socket.IPPROTO_UDP
+            stack.enter_context(self._exempt(sock.getsockname()[1], protocol))
         sock.settimeout(max(0.001, until - time.monotonic()))
         sock.connect(place)
         return sock

@@ -27,6 +27,17 @@ def test_a_full_queue_loses_and_counts() -> None:
     assert backend.statistics()["queue_full"] == 2
 
 
+def test_a_port_is_exempt_by_its_own_protocol_only() -> None:
+    backend = MemoryBackend()
+    backend.open(PLAN)
+    with backend.exempt(1024, 6):
+        backend.stack_sends(packet())
+        assert backend.network_received() == []
+    with backend.exempt(1024):
+        backend.stack_sends(packet())
+        assert backend.network_received() == [packet()]
+
+
 def test_full_wires_lose_and_count() -> None:
     backend = MemoryBackend(queue_length=2)
     backend.open(PLAN)

@@ -312,14 +312,16 @@ def test_no_socket_stays_open(serve: Serve, silent: Resolver) -> None:
 
 
 def test_every_port_is_exempt_from_capture_while_it_asks(serve: Serve) -> None:
-    exempt: set[int] = set()
+    exempt: set[tuple[int, int]] = set()
     asking: list[int] = []
+    protocols: set[int] = set()
 
     @contextmanager
-    def backend(port: int) -> Iterator[None]:
-        exempt.add(port)
+    def backend(port: int, protocol: int) -> Iterator[None]:
+        exempt.add((protocol, port))
+        protocols.add(protocol)
         yield
-        exempt.remove(port)
+        exempt.remove((protocol, port))
 
     server = serve({"vpn.example": BOTH}, truncate=True)
 
@@ -332,3 +334,4 @@ def test_every_port_is_exempt_from_capture_while_it_asks(serve: Serve) -> None:
     assert asking
     assert 0 not in asking
     assert not exempt
+    assert protocols == {socket.IPPROTO_UDP, socket.IPPROTO_TCP}

@@ -124,17 +124,19 @@ def test_a_new_connection_between_the_ends_of_a_bypassed_one_is_shown(remote: st
 def test_a_bypassed_flow_is_known_by_its_filter(remote: str, protocol: int) -> None:
     flow = flow_of(packet(ip_address(remote), protocol, (5001, 443)), protocol, 5001)
     assert [bypassed_flow(rule) for rule in bypass_filters(flow)][-1] == flow
-    others = [*plan_filters(EVERYTHING), *exempt_filters(5001), *bypass_filters(flow)[:-1]]
+    others = [*plan_filters(EVERYTHING), *exempt_filters(17, 5001), *bypass_filters(flow)[:-1]]
     assert [bypassed_flow(rule) for rule in others] == [None] * len(others)
 
 
 @BOTH
 @pytest.mark.parametrize("protocol", [6, 17])
-def test_what_an_exempt_port_sends_is_left_alone(remote: str, protocol: int) -> None:
+def test_what_an_exempt_port_sends_by_its_protocol_is_left_alone(remote: str, protocol: int) -> None:
     own, other = (packet(ip_address(remote), protocol, ports) for ports in ((5001, 53), (53, 5001)))
+    another = packet(ip_address(remote), 23 - protocol, (5001, 53))  # TCP's port for UDP's, and the other way round
     plan = CapturePlan(EVERYTHING.capture, dns=True)
-    assert not captured(plan, own, exempt_filters(5001))
-    assert captured(plan, other, exempt_filters(5001))
+    assert not captured(plan, own, exempt_filters(protocol, 5001))
+    assert captured(plan, other, exempt_filters(protocol, 5001))
+    assert captured(plan, another, exempt_filters(protocol, 5001))
 
 
 def test_elsewhere_only_dns_is_captured() -> None:

@@ -25,17 +25,17 @@ def standing(api: NdisApi) -> list[StaticFilter]:
 
 def test_the_order_is_bypassed_flows_then_exempt_ports_then_the_plan(api: NdisApi) -> None:
     made = Table(api)
-    made.exempt([51820])
+    made.exempt([(17, 51820)])
     assert standing(api) == [], "nothing is written before there is a plan"
     made.install(PLAN, (7,))
     made.bypass([flow(1, 6), flow(2)], made.edition, 0.0)
-    plan = [*exempt_filters(51820), *plan_filters(PLAN, (7,))]
+    plan = [*exempt_filters(17, 51820), *plan_filters(PLAN, (7,))]
     assert standing(api) == [*bypass_filters(flow(2)), *bypass_filters(flow(1, 6)), *plan]
     made.move((8,))
     flows = [rule for rule in standing(api) if rule.source is not None]
     assert flows == [*bypass_filters(flow(2)), *bypass_filters(flow(1, 6))]
     made.exempt([])
-    assert not set(exempt_filters(51820)) & set(standing(api))
+    assert not set(exempt_filters(17, 51820)) & set(standing(api))
     made.remove()
     assert standing(api) == []
 
@@ -75,7 +75,7 @@ def test_an_older_driver_gets_the_whole_table_each_time() -> None:
 
 def test_blocking_drops_what_was_captured_and_leaves_the_rest(api: NdisApi) -> None:
     made = Table(api)
-    made.exempt([51820])
+    made.exempt([(17, 51820)])
     made.install(PLAN, ())
     made.bypass([flow(1)], made.edition, 0.0)
     made.block()
@@ -85,7 +85,7 @@ def test_blocking_drops_what_was_captured_and_leaves_the_rest(api: NdisApi) -> N
         Action.REDIRECT
     )
     assert bypass_filters(flow(1))[0] in found
-    assert not set(exempt_filters(51820)) & set(found)
+    assert not set(exempt_filters(17, 51820)) & set(found)
 
 
 def test_what_an_earlier_run_bypassed_is_taken_over_blocked_or_not(api: NdisApi) -> None:

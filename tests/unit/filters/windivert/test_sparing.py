@@ -20,8 +20,8 @@ def test_a_bypassed_flow_is_spared_and_no_other() -> None:
 
 def test_a_port_is_spared_as_long_as_a_block_is_open() -> None:
     sparing = Sparing()
-    with sparing.port(1000):
-        with sparing.port(1000):
+    with sparing.port(17, 1000):
+        with sparing.port(17, 1000):
             assert sparing.spares(packet())
         assert sparing.spares(packet())
         assert not sparing.spares(packet(1001))
@@ -38,23 +38,23 @@ def test_the_oldest_flow_is_shown_again_when_there_are_too_many() -> None:
 
 def test_ports_are_in_a_new_filter_and_flows_once_they_are_busy() -> None:
     sparing = Sparing()
-    with sparing.port(51820):
+    with sparing.port(17, 51820):
         sparing.bypass(packet())
         sparing.bypass(packet(destination="2001:db8::2"))
-        assert sparing.for_filter() == ([51820], [])
+        assert sparing.for_filter() == ([(17, 51820)], [])
         for _ in range(WORTH - 1):
             sparing.spares(packet())
         assert not sparing.outdated
         sparing.spares(packet())
         assert sparing.outdated
-        assert sparing.for_filter() == ([51820], [(17, b"\xc0\x00\x02\x02", 1000, 443)])
+        assert sparing.for_filter() == ([(17, 51820)], [(17, b"\xc0\x00\x02\x02", 1000, 443)])
         assert not sparing.outdated
     assert sparing.outdated  # the port may be anybody's now
 
 
 def test_a_port_that_was_in_no_filter_is_given_up_without_a_new_one() -> None:
     sparing = Sparing()
-    with sparing.port(40000):
+    with sparing.port(17, 40000):
         sparing.spares(packet(40000))
     assert not sparing.outdated
 
