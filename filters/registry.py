@@ -58,10 +58,11 @@ def default_name() -> str:
     raise BackendError(f"no interception backend works here: {causes}")
 
 
-def create(name: str = "", host: HostNetwork | None = None, **options: Any) -> Backend:
+def create(name: str = "", host: HostNetwork | None = None, *, compiled: bool = False, **options: Any) -> Backend:
     """A backend, not yet open; without *name* the system's default. Raises BackendError if it cannot work here.
 
-    *host* answers the backends of Windows about the host's network; the others ask the kernel themselves.
+    *host* answers the backends of Windows about the host's network; the others ask the kernel themselves. *compiled*
+    says whether the compiled data path is in use: some backends have system calls in it.
     """
     name = name or default_name()
     found = backend_class(name)
@@ -69,4 +70,6 @@ def create(name: str = "", host: HostNetwork | None = None, **options: Any) -> B
         raise BackendError(f"the {name} backend cannot work here: {reason}")
     if _CLASSES[name][2] == ("win32",):
         options["host"] = host
+    if name == "netfilter":
+        options["compiled"] = compiled
     return found(**options)

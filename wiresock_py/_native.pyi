@@ -49,6 +49,19 @@ class UdpReader:
 def send_runs(
     number: int, data: memoryview, runs: list[tuple[int, int, int]], address: bytes, /
 ) -> tuple[int, int]: ...
+def fill(
+    number: int,
+    data: memoryview,
+    start: int,
+    stop: int,
+    limit: int,
+    offsets: list[int],
+    lengths: list[int],
+    flags: list[int],
+    adapters: list[int],
+    tokens: list[int],
+    /,
+) -> tuple[int, int, int, int]: ...
 
 class Sealing:
     def __init__(self) -> None: ...

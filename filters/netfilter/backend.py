@@ -52,11 +52,14 @@ class NetfilterBackend:
     name: ClassVar[str] = "netfilter"
     sees_loopback: ClassVar[bool] = True
 
-    def __init__(self, marks: Marks | None = None, queues: tuple[int, int] = (51820, 51821)) -> None:
-        """*queues* are the NFQUEUE numbers for TCP and for everything else."""
+    def __init__(
+        self, marks: Marks | None = None, queues: tuple[int, int] = (51820, 51821), *, compiled: bool = False
+    ) -> None:
+        """*queues* are the NFQUEUE numbers for TCP and for everything else; *compiled* says whether the compiled data
+        path is in use, which brings a reader for them."""
         self._marks = marks or Marks()
-        self._tcp = Queue(queues[0], self._marks.bypass, gso=True)
-        self._other = Queue(queues[1], self._marks.bypass, gso=False)
+        self._tcp = Queue(queues[0], self._marks.bypass, gso=True, compiled=compiled)
+        self._other = Queue(queues[1], self._marks.bypass, gso=False, compiled=compiled)
         self._batch = PacketBatch(memoryview(bytearray(BATCH_BYTES)))
         self._split = 0  # packets of the batch before this one came from the queue for everything but TCP
         self._counters = Counter(captured=0, passed=0, bypassed=0, dropped=0, injected=0, sent=0)

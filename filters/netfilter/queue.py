@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 assert sys.platform == "linux"
@@ -56,6 +56,11 @@ QUEUE_LENGTH = 4096
 RECEIVE_BUFFER = 16 * 1024 * 1024
 # The largest message: headers, a dozen small attributes, and the payload; and slack for reading whole words.
 LARGEST_MESSAGE = 66_048
+
+# (socket, data, start, stop, limit, five columns of the batch) -> (end, overruns, refused, truncated)
+Fill = Callable[
+    [int, memoryview, int, int, int, list[int], list[int], list[int], list[int], list[int]], tuple[int, int, int, int]
+]
 
 # Plain integers: arithmetic on enumeration members takes longer than all the rest of a packet's way through here.
 BYPASS = int(Verdict.BYPASS)
@@ -198,7 +203,8 @@ class Queue:
     what goes on the wire and completes it, which UDP_SEGMENT datagrams need to keep their boundaries.
     """
 
-    def __init__(self, number: int, bypass_mark: int, *, gso: bool) -> None:
+    def __init__(self, number: int, bypass_mark: int, *, gso: bool, compiled: bool = False) -> None:
+        """*compiled*: whether there is the compiled ``fill``, which reads many packets in one call."""
         self.number = number
         self.overruns = 0
         self.refused = 0
@@ -206,6 +212,11 @@ class Queue:
         self._gso = gso
         self._writer = VerdictWriter(number, bypass_mark)
         self._socket: socket.socket | None = None
+        self._fill: Fill | None = None
+        if compiled:
+            from wiresock_py import _native  # only here is it known to be there
+
+            self._fill = _native.fill
 
     def open(self) -> None:
         """Bind the queue; packets may arrive from here on. Raises BackendError, also while another process holds it."""
@@ -262,6 +273,15 @@ class Queue:
         Returns where the next byte may go. Never waits.
         """
         if self._socket is None:
+            return start
+        if self._fill is not None:
+            start, overruns, refused, truncated = self._fill(
+                self._socket.fileno(), batch.data, start, stop, limit,
+                batch.offset, batch.length, batch.flags, batch.adapter, batch.token,
+            )  # fmt: skip
+            self.overruns += overruns
+            self.refused += refused
+            self.truncated += truncated
             return start
         receive = self._socket.recv_into
         data = batch.data

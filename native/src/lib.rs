@@ -11,6 +11,8 @@ mod headers;
 mod memory;
 mod merge;
 mod open;
+#[cfg(target_os = "linux")]
+mod queue;
 mod rewrite;
 mod seal;
 #[cfg(target_os = "linux")]
@@ -27,6 +29,9 @@ mod _native {
     use crate::flow::FlowState;
     #[pymodule_export]
     use crate::open::open_datagrams;
+    #[cfg(target_os = "linux")]
+    #[pymodule_export]
+    use crate::queue::fill;
     #[pymodule_export]
     use crate::seal::Sealing;
     #[cfg(target_os = "linux")]

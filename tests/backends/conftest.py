@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 import pytest
 
 from tests.backends.worlds import World, memory_world, ndisapi_world
+from tests.support.datapaths import NOT_BUILT
 from tests.support.drivers import DRIVERS, Driver
+from wiresock_py.datapath import NATIVE
 from wiresock_py.filters.ndisapi import Version
 from wiresock_py.filters.ndisapi.emulator import Emulator
 
@@ -33,8 +35,8 @@ def namespaces() -> Iterator[tuple[object, object]]:
             yield found
 
 
-KERNEL = ("netfilter", "windivert")
-"""Backends on a real stack."""
+KERNEL = ("netfilter", "netfilter-compiled", "windivert")
+"""Backends on a real stack; netfilter with its queues read by Python, and by compiled code."""
 
 
 @pytest.fixture(params=["memory", *NDISAPI, *(pytest.param(name, marks=pytest.mark.root) for name in KERNEL)])
@@ -48,9 +50,15 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
             yield on_driver
     else:
         host, wire = request.getfixturevalue("namespaces")
+        compiled = request.param == "netfilter-compiled"
+        if compiled and NATIVE is None:
+            pytest.skip(NOT_BUILT)
         if sys.platform == "linux":
             from tests.backends.worlds import netfilter_world, windivert_world
 
-            make = netfilter_world if request.param == "netfilter" else windivert_world
-            with make(host, wire) as found:
+            with (
+                windivert_world(host, wire)
+                if request.param == "windivert"
+                else netfilter_world(host, wire, compiled=compiled)
+            ) as found:
                 yield found

@@ -356,9 +356,9 @@ if sys.platform == "linux":
         backend: NetfilterBackend
 
     @contextmanager
-    def netfilter_world(host: Namespace, wire: Namespace) -> Iterator[NetfilterWorld]:
+    def netfilter_world(host: Namespace, wire: Namespace, *, compiled: bool = False) -> Iterator[NetfilterWorld]:
         with host.inside(), ExitStack() as stack:
-            world = NetfilterWorld(host, wire, stack, NetfilterBackend())
+            world = NetfilterWorld(host, wire, stack, NetfilterBackend(compiled=compiled))
             try:
                 yield world
             finally:

@@ -71,13 +71,13 @@ class Worker:
         self._inbox = inbox
         self._configs, rules, self._settings = _read(options)
         self._plan = rules.plan()
-        self._backend = create(options.backend, host_network())
+        datapath = choose(options.datapath)
+        self._backend = create(options.backend, host_network(), compiled=datapath.compiled)
         if any(outer is not None for outer in rules.outer) and not self._backend.mark:
             raise BackendError(
                 f"the {self._backend.name} backend cannot send one tunnel through another (Via) yet",
                 "take the Via line out, or use the netfilter backend",
             )
-        datapath = choose(options.datapath)
         self._control = ControlServer(Path(options.control_socket or DEFAULT_PATH), self._answer)
         resources.callback(self._control.close)
         routes = default_adapters()

@@ -84,7 +84,7 @@ class Desk:
         self.owners.own(FIREFOX, socket.IPPROTO_UDP, 6000)
         self.resources = ExitStack()
         self.resources.callback(self._folder.cleanup)
-        patch.setattr(worker, "create", lambda _name, _host: self.backend)
+        patch.setattr(worker, "create", lambda _name, _host, **_: self.backend)
         patch.setattr(worker, "SocketOwners", lambda: self.owners)
         patch.setattr(worker, "default_adapters", lambda: (SimpleNamespace(adapter="eth0"),))
         patch.setattr(worker, "adapter_mtu", lambda _name: 1500)

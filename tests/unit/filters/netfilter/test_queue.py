@@ -1,5 +1,6 @@
 """NFQUEUE messages, without a kernel; what the kernel makes of them is in test_backend.py and tests/backends."""
 
+import socket
 import struct
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 assert sys.platform == "linux"
 
-from wiresock_py.filters import PacketFlag, Verdict
+from tests.support.datapaths import NOT_BUILT
+from wiresock_py.datapath import NATIVE
+from wiresock_py.filters import PacketBatch, PacketFlag, Verdict
 from wiresock_py.filters.netfilter import queue
 from wiresock_py.filters.netfilter.queue import VerdictWriter, parse_packet
 from wiresock_py.netlink import HEADER, attribute, attributes, messages
@@ -116,6 +119,42 @@ def test_no_bytes_raise_or_point_outside(data: bytes) -> None:
     if parsed is not None:
         _token, _flags, _adapter, offset, length = parsed
         assert 0 <= offset <= offset + length <= len(data)
+
+
+def filled(sent: list[bytes], *, compiled: bool) -> tuple[object, ...]:
+    """What a queue makes of these messages, all of it."""
+    there, here = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with there, here:
+        here.setblocking(False)
+        for message in sent:
+            there.send(message)
+        opened = queue.Queue(1, BYPASS_MARK, gso=True, compiled=compiled)
+        opened._socket = here
+        batch = PacketBatch(memoryview(bytearray(3 * queue.LARGEST_MESSAGE)))
+        end = opened.fill(batch, 8, len(batch.data), 4)
+        columns = batch.offset, batch.length, batch.flags, batch.adapter, batch.token
+        return end, columns, opened.refused, opened.truncated, bytes(batch.data)
+
+
+MESSAGES = st.lists(
+    st.one_of(
+        st.sampled_from([
+            header(7),
+            attribute(queue.NFQA_PAYLOAD, b"E" + bytes(40)),
+            attribute(queue.NFQA_PAYLOAD, b""),
+            *(number(kind, 0x1203) for kind in (queue.NFQA_IFINDEX_OUTDEV, queue.NFQA_MARK, queue.NFQA_SKB_INFO)),
+            number(queue.NFQA_CAP_LEN, 1),
+        ]),
+        st.binary(max_size=12),
+    ),
+    max_size=6,
+).map(lambda parts: packet_message(*parts))  # fmt: skip
+
+
+@pytest.mark.skipif(NATIVE is None, reason=NOT_BUILT)
+@given(st.lists(MESSAGES | st.binary(min_size=20, max_size=90), max_size=6))
+def test_compiled_code_reads_a_queue_as_python_does(sent: list[bytes]) -> None:
+    assert filled(sent, compiled=True) == filled(sent, compiled=False)
 
 
 class Kernel:
