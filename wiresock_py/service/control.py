@@ -28,7 +28,7 @@ TIMEOUT = 2.0
 MAX_REQUEST = 64 * 1024
 
 if sys.platform == "win32":
-    from wiresock_py.service.pipes import PipeConnection, PipeListener, connect
+    from wiresock_py.service.pipes import Claim, PipeConnection, PipeListener, connect
 
     Connection: TypeAlias = PipeConnection
     Listener: TypeAlias = PipeListener
@@ -139,40 +139,41 @@ def presence(path: Path) -> Iterator[None]:
 
     Raises ControlError if another client's mark is there. Where no mark can be made, the worker will tell why.
     """
-    marker = _mark(path)
+    release = _mark(path)
     try:
         yield
     finally:
-        if marker is not None:
-            os.close(marker)
+        release()
 
 
 def is_present(path: Path) -> bool:
     """Whether a client has marked *path*."""
     try:
-        marker = _mark(path)
+        _mark(path)()
     except ControlError:
         return True
-    if marker is not None:
-        os.close(marker)
     return False
 
 
-def _mark(path: Path) -> int | None:
-    """A descriptor that holds the mark; the kernel takes it back with the process that has it."""
-    if sys.platform != "win32":
+def _mark(path: Path) -> Callable[[], None]:
+    """Mark *path*; the result takes the mark back, as the system does with the process that has it."""
+    if sys.platform == "win32":
+        try:
+            return Claim(path).close
+        except PermissionError:
+            raise _another_runs(path) from None
+    else:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             marker = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError:
-            return None
+            return lambda: None
         try:
             fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(marker)
             raise _another_runs(path) from None
-        return marker
-    return None
+        return lambda: os.close(marker)
 
 
 def _connect(path: Path, timeout: float) -> Connection:

@@ -28,7 +28,7 @@ _PIPE_REJECT_REMOTE_CLIENTS = 0x8  # with byte type, byte mode and blocking, whi
 _PIPE_UNLIMITED_INSTANCES = 255
 _GENERIC_READ_WRITE, _OPEN_EXISTING = 0xC000_0000, 3
 _SECURITY_SQOS_PRESENT = 0x0010_0000  # with SECURITY_ANONYMOUS (0): the server may not act in the asker's name
-_ERROR_BROKEN_PIPE, _ERROR_PIPE_BUSY, _ERROR_PIPE_CONNECTED, _ERROR_IO_PENDING = 109, 231, 535, 997
+_ERROR_ALREADY_EXISTS, _ERROR_PIPE_BUSY, _ERROR_PIPE_CONNECTED, _ERROR_IO_PENDING = 183, 231, 535, 997
 
 
 class _Overlapped(ctypes.Structure):
@@ -234,3 +234,24 @@ def connect(path: Path, timeout: float) -> PipeConnection:
         if left <= 0:
             raise TimeoutError("it is busy with others")
         kernel.WaitNamedPipeW(name, math.ceil(left * 1000))
+
+
+class Claim:
+    """A name of this whole machine that one process at a time can have. Raises PermissionError where another has it."""
+
+    def __init__(self, path: Path) -> None:
+        self._kernel: Any = load(
+            "kernel32", {"CreateMutexW": (HANDLE, (POINTER, BOOL, TEXT)), "CloseHandle": (BOOL, (HANDLE,))}
+        )
+        name = pipe_name(path).removeprefix(PREFIX).replace("\\", "-")
+        handle = self._kernel.CreateMutexW(None, False, f"Global\\wiresock-py {name}")
+        code = self._kernel.last_error()
+        if not handle or code == _ERROR_ALREADY_EXISTS:
+            if handle:
+                self._kernel.CloseHandle(handle)
+            raise error(ERROR_ACCESS_DENIED)
+        self._handle = handle
+
+    def close(self) -> None:
+        """Give the name up; Windows does so with the process that has it."""
+        self._kernel.CloseHandle(self._handle)

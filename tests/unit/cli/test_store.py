@@ -46,7 +46,7 @@ def test_a_faulty_file_is_not_kept(file: Path, monkeypatch: pytest.MonkeyPatch) 
     assert CliRunner().invoke(main, ["import", str(file)]).exit_code == 3
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="says what other systems lack")
+@pytest.mark.skipif(sys.platform == "win32", reason="for other systems: says what they lack")
 def test_on_other_systems_it_says_what_to_do_instead(file: Path) -> None:
     result = CliRunner().invoke(main, ["import", str(file)])
     assert result.exit_code == 3

@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,14 @@ def test_two_tunnels_on_one_port_are_told() -> None:
     (notice,) = advise_together([config(interface=listening), config(interface=listening, file="b.conf")])
     assert str(notice) == "b.conf: wg0.conf has the same ListenPort 51820"
     assert not list(advise_together([config(), config(file="b.conf")]))
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="access lists are Windows'")
+def test_on_windows_those_that_the_access_list_lets_read_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wiresock_py.config.advice.access_list", lambda _path: "O:BAD:(A;;FA;;;SY)(A;;FR;;;BU)")
+    (notice,) = advise_file(tmp_path / "wg0.conf")
+    assert notice.message == "Users may read this file, and it holds a private key"
+    assert notice.remedy.startswith(f'icacls "{tmp_path / "wg0.conf"}" /inheritance:r')
+    assert list(advise_file(tmp_path / "wg0.conf.dpapi")) == []

@@ -75,7 +75,7 @@ def test_a_file_of_a_mebibyte_with_4096_prefixes_and_1024_apps_is_read(tmp_path:
     apps = "\n".join(f"#@ws:AllowedApps = /opt/app{n}/bin, C:\\Program Files\\App {n}\\" for n in range(512))
     text = conf(f"AllowedIPs = {prefixes}\n{apps}\n")
     file = tmp_path / "big.conf"
-    file.write_text(text + "# padding\n" * ((MAX_FILE_SIZE - len(text.encode())) // 10))
+    file.write_text(text + "# padding\n" * ((MAX_FILE_SIZE - len(text.encode())) // 10), newline="\n")
     assert MAX_FILE_SIZE - 10 < file.stat().st_size <= MAX_FILE_SIZE
     (peer,) = load(file).peers
     assert (len(peer.allowed_ips), len(peer.allowed_apps)) == (4096, 1024)

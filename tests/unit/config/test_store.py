@@ -28,7 +28,7 @@ def test_a_bare_name_means_what_was_imported_unless_there_is_such_a_file(
     assert stored(Path("wg0"), place) == Path("wg0")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="says what other systems lack")
+@pytest.mark.skipif(sys.platform == "win32", reason="for other systems: says what they lack")
 def test_other_systems_say_how_to_protect_a_file_instead(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="chmod 600"):
         unprotect(b"x")

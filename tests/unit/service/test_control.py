@@ -18,7 +18,7 @@ from wiresock_py.errors import ControlError
 from wiresock_py.service import control
 from wiresock_py.service.control import ControlServer, ask, is_present, is_served, presence, remove_stale
 
-unix = pytest.mark.skipif(sys.platform == "win32", reason="about UNIX sockets; test_pipes.py is about pipes")
+unix = pytest.mark.skipif(sys.platform == "win32", reason="for other systems: about UNIX sockets")
 
 Serve = Callable[..., ControlServer]
 

@@ -6,7 +6,7 @@ from pathlib import Path, PureWindowsPath
 
 import pytest
 
-from wiresock_py.service.pipes import ACCESS, PipeListener, connect, pipe_name
+from wiresock_py.service.pipes import ACCESS, Claim, PipeListener, connect, pipe_name
 
 windows = pytest.mark.skipif(sys.platform != "win32", reason="named pipes are Windows'")
 
@@ -86,3 +86,12 @@ def test_closing_ends_an_accept_and_gives_the_name_up(path: Path) -> None:
     assert [str(error) for error in ends] == ["the listener is closed"]
     with pytest.raises(FileNotFoundError):
         connect(path, 1)
+
+
+@windows
+def test_one_process_at_a_time_has_a_name(path: Path) -> None:
+    claim = Claim(path)
+    with pytest.raises(PermissionError):
+        Claim(path)
+    claim.close()
+    Claim(path).close()

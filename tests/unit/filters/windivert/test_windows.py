@@ -215,7 +215,7 @@ def test_closing_leaves_nothing_open(calls: WinDivert) -> None:
     assert handle.statistics() == {}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="says what other systems lack")
+@pytest.mark.skipif(sys.platform == "win32", reason="for other systems: says what they lack")
 def test_other_systems_have_no_windivert_dll() -> None:
     with pytest.raises(BackendError, match=r"WinDivert\.dll is for Windows"):
         load_calls()
