@@ -8,7 +8,7 @@ and end.
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
-import wiresock_py._native as _native
+import wiresock_py._native as _native  # "from … import" would not say that the module is missing: see choice.py
 from wiresock_py.crypto import Ciphers, Session
 from wiresock_py.datapath import merge, seal
 from wiresock_py.datapath.batch import Classified, DatagramBuffer, Opened
