@@ -90,7 +90,13 @@ def path_mtu(remote: bytes, *, mark: int = 0) -> int | None:
 
 
 def local_addresses() -> tuple[LocalAddress, ...]:
-    """Every address of every adapter, loopback included."""
+    """Every address of every adapter, loopback included. Raises NetworkError if Windows does not list them."""
+    if sys.platform == "win32":  # where psutil knows no prefix lengths of IPv6
+        return tuple(
+            LocalAddress(address, length, adapter.name)
+            for adapter in windows_adapters.adapters()
+            for address, length in adapter.addresses
+        )
     found: list[LocalAddress] = []
     for adapter, addresses in psutil.net_if_addrs().items():
         for entry in addresses:
