@@ -141,15 +141,24 @@ class Inbound:
         if not self._may_come_from(header.source, peer, now):
             self.counters[FALSE_SOURCE] += 1
             return None
-        self._visitors = [flow for flow in self._visitors if flow.live]
         local = source_address(header.source)
         key = inner._replace(local=local or b"")
-        if local is None or len(self._visitors) >= MAX_VISITORS or self._flows.find(key) is not None:
+        if local is None or not self._has_room() or self._flows.find(key) is not None:
             return None
         flow = self._flows.add(key, Route.TUNNEL, now, peer=peer, local=inner.local)
         flow.mtu = self.link.mtu
         self._visitors.append(flow)
         return flow
+
+    def _has_room(self) -> bool:
+        """Whether one more visitor may come in; the oldest that nobody here answered has to go for it."""
+        self._visitors = [flow for flow in self._visitors if flow.live]
+        if len(self._visitors) < MAX_VISITORS:
+            return True
+        unanswered = next((flow for flow in self._visitors if not flow.packets_out), None)
+        if unanswered is not None:
+            self._flows.remove(unanswered)
+        return unanswered is not None
 
     def _may_come_from(self, source: bytes, peer: Hashable, now: float) -> bool:
         """Whether *source* lies behind *peer*, and is not this host itself."""

@@ -353,14 +353,24 @@ def test_nothing_else_is_opened(open_world: World, packet: bytes) -> None:
     assert len(open_world.engine.flows) == 0
 
 
-def test_visitors_are_bounded_and_take_over_no_flow_of_ours(open_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_visitors_are_bounded_and_those_that_were_answered_stay(
+    open_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("wiresock_py.engine.inbound.MAX_VISITORS", 2)
-    for port in range(3):
-        open_world.server_sends(incoming(UDP(sport=41000 + port, dport=5005) / Raw(b"q")))
-    assert len(open_world.engine.flows) == 2
-    for flow in list(open_world.engine.flows):
-        open_world.engine.flows.remove(flow)
-    assert open_world.server_sends(incoming(UDP(sport=41009, dport=5005) / Raw(b"q")))
+
+    def visits(port: int) -> bool:
+        return bool(open_world.server_sends(incoming(UDP(sport=port, dport=5005) / Raw(b"q"))))
+
+    def answers(port: int) -> None:
+        open_world.host_sends(outgoing(UDP(sport=5005, dport=port) / Raw(b"a")))
+
+    assert visits(41000)
+    answers(41000)
+    assert all(visits(port) for port in (41001, 41002))
+    assert {flow.key.remote_port for flow in open_world.engine.flows} == {41000, 41002}
+    answers(41002)
+    assert not visits(41003)
+    assert {flow.key.remote_port for flow in open_world.engine.flows} == {41000, 41002}
 
 
 def test_only_the_peer_that_was_named_may_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
