@@ -1,3 +1,4 @@
+import re
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
@@ -147,3 +148,37 @@ def test_a_config_is_not_printed_with_its_keys() -> None:
     text = repr(parse(conf(f"PresharedKey = {PRESHARED_KEY}"), "f"))
     assert PRIVATE_KEY not in text
     assert PRESHARED_KEY not in text
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("AllowedApps = chrome", "found AllowedApps in [Interface], but it belongs to [Peer]"),
+        ("#@ws:DisallowedApps = chrome", "found DisallowedApps in [Interface], but it belongs to [Peer]"),
+        ("AllowedDomains = a.test", "found AllowedDomains in [Interface], but it belongs to [Peer]"),
+    ],
+)
+def test_complaint_4_a_list_in_the_wrong_section_is_an_error_and_never_ignored(line: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        parse(conf("AllowedIPs = 0.0.0.0/0", interface=f"Address = 10.0.0.2\n{line}"), "f")
+
+
+def test_complaint_4_paths_with_blanks_hashes_and_either_slash_are_taken_as_they_are() -> None:
+    entries = ("C:\\Program Files (x86)\\Ep#c Games\\", "/opt/my games", "D:/x/y.exe")
+    (peer,) = parse(conf(f"AllowedApps = {', '.join(entries)}"), "f").peers
+    assert peer.allowed_apps == entries
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        conf("AllowedIPs = 10.0.0.1", interface="Address = 10.0.0.2"),  # no masks
+        conf("Endpoint = a:1", interface="Address = 10.0.0.2"),  # no AllowedIPs
+        conf("AllowedIPs = 0.0.0.0/0,::/0\nPersistentKeepalive = OFF", interface="Address=10.0.0.2/24,fd00::2/64"),
+        conf(interface="ADDRESS = 10.0.0.2\nlistenport = 0\nFwMark = 0x10\nTable = auto\nSaveConfig = false"),
+        conf("AllowedIPs =\nAllowedIPs = 10.0.0.0/8", interface="Address = 10.0.0.2\nDNS = 1.1.1.1 office.example"),
+        "[Peer]\nPublicKey = " + PUBLIC_KEY + "\n" + conf(interface="Address = 10.0.0.2"),
+    ],
+)
+def test_complaint_17_what_wg_quick_accepts_is_accepted(text: str) -> None:
+    parse(text, "f")
