@@ -9,7 +9,7 @@ import click
 from wiresock_py.cli.options import config_files, json_output, load_configs, settings_file, tell_notices
 from wiresock_py.config import Config, Peer, Settings, load_settings
 from wiresock_py.filters.registry import backend_class
-from wiresock_py.network import on_link_networks
+from wiresock_py.network import on_link_networks, shared_resolver
 from wiresock_py.rules import Rules
 
 
@@ -29,7 +29,7 @@ def check(files: tuple[Path, ...], settings_path: Path | None, as_json: bool) ->
     if settings.backend != "auto":
         backend_class(settings.backend)  # says so if there is none of that name
     rules = Rules(configs, settings, on_link=on_link_networks())
-    tell_notices(configs, rules.notices())
+    tell_notices(configs, rules.notices(shared_resolver()))
     if as_json:
         click.echo(json.dumps(_as_json(configs, settings, rules), indent=2))
         return

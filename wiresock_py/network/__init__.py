@@ -16,6 +16,7 @@ from wiresock_py.network.adapters import (
 )
 from wiresock_py.network.changes import Change
 from wiresock_py.network.dns_servers import Resolver, resolvers
+from wiresock_py.network.name_service import shared_resolver
 from wiresock_py.network.names import Exempt, lookup
 from wiresock_py.network.routes import DefaultRoute
 
@@ -50,5 +51,6 @@ __all__ = [
     "on_link_networks",
     "path_mtu",
     "resolvers",
+    "shared_resolver",
     "source_address",
 ]

@@ -6,6 +6,7 @@ first that says yes decides; if none does, the flow is direct.
 """
 
 import os.path
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
@@ -15,13 +16,14 @@ from wiresock_py.flow import SYSTEM, App, Route
 from wiresock_py.rules.apps import AppCondition, AppSet, Entry, Resolver
 from wiresock_py.rules.conditions import Asker
 from wiresock_py.rules.decision import Decision, Explanation, Reason
-from wiresock_py.rules.destinations import Destination, Finding, TunnelDestinations
+from wiresock_py.rules.destinations import DNS_PORT, Destination, Finding, TunnelDestinations
 from wiresock_py.rules.domains import DomainSet
 from wiresock_py.rules.nesting import outer_tunnels
 from wiresock_py.rules.ranges import Network
 from wiresock_py.rules.shadows import unreachable
 from wiresock_py.rules.stated import StatedRule, notices
 
+_ELSEWHERE = bytes((192, 0, 2, 53))  # an address of nobody's (RFC 5737)
 SHARED_RESOLVERS = ("systemd-resolved", "dnsmasq", "unbound", "nscd", "Dnscache")
 """Programs and services that resolve names for all others of a host."""
 
@@ -79,9 +81,22 @@ class Rules:
         """Whether a decision may depend on the processes that an app came from."""
         self._findings = lru_cache(maxsize=4096)(self._find)
 
-    def notices(self) -> tuple[Notice, ...]:
-        """What the user should hear about the rules although they are valid."""
-        return (*notices(self._stated), *unreachable(self._parts))
+    def notices(self, shared_resolver: str = "") -> tuple[Notice, ...]:
+        """What the user should hear about the rules although they are valid.
+
+        *shared_resolver* is the process that programs of this host ask for names without sending a packet.
+        """
+        return (*notices(self._stated), *unreachable(self._parts), *self._asked_outside(shared_resolver))
+
+    def _asked_outside(self, resolver: str) -> Iterator[Notice]:
+        """That names of the tunnel's apps are looked up outside it, by a process that the tunnel is not for."""
+        app = App(0, 0, f"/{resolver}", resolver)
+        query = Destination.of_flow(_ELSEWHERE, socket.IPPROTO_UDP, DNS_PORT)
+        carried = any(finding.dns and not finding.everyone for finding in self._findings(query))
+        decided = self.decide(app, _ELSEWHERE, socket.IPPROTO_UDP, DNS_PORT)
+        if resolver and carried and decided.route is Route.DIRECT:
+            message = f"programs here ask {resolver} for names, so names of the tunnel's apps are looked up outside it"
+            yield Notice(message, "write shared_resolver: tunnel, or tunnel_or_direct, into settings.yaml")
 
     def mentions(self, name: str) -> bool:
         """Whether a rule is about the domain *name* (small letters)."""

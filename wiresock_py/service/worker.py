@@ -40,6 +40,7 @@ from wiresock_py.network import (
     host_network,
     on_link_networks,
     resolvers,
+    shared_resolver,
 )
 from wiresock_py.owners import SocketOwners
 from wiresock_py.rules import Known, Rules
@@ -334,7 +335,7 @@ def _read(options: RunOptions) -> tuple[list[Config], Rules, Settings]:
     configs = [load(Path(file)) for file in options.files]
     rules = Rules(configs, settings, on_link=on_link_networks())
     of_files = (notice for config in configs for notice in config.notices)
-    for notice in (*of_files, *advise_together(configs), *rules.notices()):
+    for notice in (*of_files, *advise_together(configs), *rules.notices(shared_resolver())):
         log.warning("%s%s", notice, f" ({notice.remedy})" if notice.remedy else "")
     return configs, rules, settings
 

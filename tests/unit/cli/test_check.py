@@ -15,6 +15,12 @@ DisallowedIPs = 192.168.1.0/24
 AllowedApps = @web"""
 
 
+@pytest.fixture(autouse=True)
+def no_shared_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this host has."""
+    monkeypatch.setattr("wiresock_py.cli.check.shared_resolver", lambda: "")
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
     config, settings = tmp_path / "wg0.conf", tmp_path / "settings.yaml"
@@ -129,3 +135,10 @@ def test_what_shadows_what_is_told_across_files(tmp_path: Path) -> None:
     told = f"{files[1]}:6: AllowedIPs = 10.0.0.0/8 is never met: AllowedIPs = 0.0.0.0/0 ({files[0]}:6) comes first"
     assert told in CliRunner().invoke(main, ["check", *files]).stderr
     assert "is never met" not in CliRunner().invoke(main, ["check", *reversed(files)]).stderr
+
+
+def test_a_resolver_that_asks_outside_for_the_tunnels_apps_is_told(
+    files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wiresock_py.cli.check.shared_resolver", lambda: "Dnscache")
+    assert "programs here ask Dnscache for names" in CliRunner().invoke(main, ["check", *files]).stderr

@@ -318,6 +318,22 @@ def test_the_policy_for_shared_resolvers_is_for_them_and_for_queries_alone(
     assert decide(given, CHROME, "9.9.9.9", UDP, 53)[:1] == (TUNNEL,)
 
 
+def test_a_shared_resolver_that_asks_outside_for_the_tunnels_apps_is_told() -> None:
+    (notice,) = rules(CHROME_DNS).notices("Dnscache")
+    assert "ask Dnscache for names, so names of the tunnel's apps are looked up outside" in notice.message
+    interface = "Address = 10.0.0.2\nDNS = 10.0.0.53"
+    named = config("AllowedIPs = 0.0.0.0/0\nAllowedApps = chrome, dnscache", interface=interface)
+    for given, resolver in (
+        (rules(CHROME_DNS), ""),
+        (rules(CHROME_DNS, settings=Settings(shared_resolver="tunnel")), "Dnscache"),
+        (rules(CHROME_DNS, settings=Settings(dns="system")), "Dnscache"),
+        (rules(named), "Dnscache"),
+        (rules(HOME), "Dnscache"),
+        (rules(config("AllowedIPs = 0.0.0.0/0", interface=interface)), "Dnscache"),
+    ):
+        assert given.notices(resolver) == ()
+
+
 def test_an_explanation_of_a_stated_rule_tells_what_was_missing() -> None:
     given = rules(HOME, settings=stating("rules: [{apps: chrome, ports: 443, action: direct}]"))
     told = given.explain(CHROME, ip_address("1.1.1.1").packed, TCP, 80)
