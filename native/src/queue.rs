@@ -24,6 +24,10 @@ const NFQA_SKB_INFO: u16 = 14;
 const INFO_MASK: u32 = 3;
 /// `PacketFlag.TRUNCATED`
 const TRUNCATED: u32 = 8;
+/// `PacketFlag.FORWARDED`, and where in its attribute `NFQA_PACKET_HDR` has the hook that says so.
+const FORWARDED: u32 = 16;
+const HOOK_AT: usize = 10;
+const NF_INET_FORWARD: u8 = 2;
 
 /// A packet in the kernel's hands; `token` is its id with its mark above.
 #[derive(Default)]
@@ -111,7 +115,12 @@ fn parse(message: &[u8]) -> Option<Packet> {
         }
         match kind {
             NFQA_PAYLOAD => (packet.offset, packet.length) = (at + 4, size - 4),
-            NFQA_PACKET_HDR => id = network(at + 4),
+            NFQA_PACKET_HDR => {
+                id = network(at + 4);
+                if size > HOOK_AT && message.get(at + HOOK_AT) == Some(&NF_INET_FORWARD) {
+                    packet.flags |= FORWARDED;
+                }
+            }
             NFQA_IFINDEX_OUTDEV => packet.adapter = network(at + 4)?,
             NFQA_SKB_INFO => packet.flags |= network(at + 4)? & INFO_MASK,
             NFQA_MARK => mark = network(at + 4)?,
@@ -158,6 +167,14 @@ mod tests {
         let packet = parse(&message).expect("a packet");
         assert_eq!((packet.token, packet.flags, packet.adapter), (0x100_0000_0007, 3, 2));
         assert_eq!(&message[packet.offset..packet.offset + packet.length], b"payload.");
+    }
+
+    #[test]
+    fn another_machines_packet_is_told_by_its_hook() {
+        for (hook, flags) in [(NF_INET_FORWARD, FORWARDED), (3, 0)] {
+            let message = message(&[(NFQA_PACKET_HDR, &[0, 0, 0, 7, 8, 0, hook]), (NFQA_PAYLOAD, &[1; 40])]);
+            assert_eq!(parse(&message).expect("a packet").flags, flags);
+        }
     }
 
     #[test]
