@@ -94,6 +94,25 @@ class Wine:
             start_new_session=True,
         )
 
+    def start_on_terminal(
+        self, *command: str | Path, cwd: Path, environment: Mapping[str, str]
+    ) -> tuple["subprocess.Popen[bytes]", int]:
+        """As ``start``, with a terminal for its input, which is the Windows program's console; Ctrl+C written to the
+        descriptor is pressed there. The caller closes it."""
+        ours, theirs = os.openpty()
+        try:
+            running = subprocess.Popen(
+                ["setsid", "--ctty", *self._enter, str(LOADER), *map(str, command)],
+                env=self._environment | {"TERM": "xterm"} | dict(environment),
+                cwd=cwd,
+                stdin=theirs,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        finally:
+            os.close(theirs)
+        return running, ours
+
     def run(self, *command: str | Path, timeout: float = 60.0, cwd: Path | None = None, check: bool = True) -> str:
         """Run a program to its end and return what it said."""
         code, said = self._run(command, timeout, cwd, show=False)
