@@ -8,6 +8,7 @@ from wiresock_py.filters.base import (
     Network,
     PacketBatch,
     PacketFlag,
+    RemembersConnections,
     Verdict,
 )
 from wiresock_py.filters.host import HostAdapter, HostNetwork
@@ -22,5 +23,6 @@ __all__ = [
     "Network",
     "PacketBatch",
     "PacketFlag",
+    "RemembersConnections",
     "Verdict",
 ]

@@ -12,7 +12,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from ipaddress import IPv4Network, IPv6Network
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
+
+from wiresock_py.flow import FiveTuple
 
 Network = IPv4Network | IPv6Network
 Buffer = bytes | bytearray | memoryview
@@ -181,3 +183,11 @@ class Backend(Protocol):
         the other two verbs took; then each cause of loss the backend can see, ``queue_full`` and ``truncated`` among
         them.
         """
+
+
+@runtime_checkable
+class RemembersConnections(Protocol):
+    """What a backend can do besides: tell which connections go on outside the tunnel, whoever served it before."""
+
+    def goes_on_outside(self, key: FiveTuple) -> bool:
+        """Whether packets of the TCP connection *key* were seen going in or out past the tunnel."""

@@ -26,6 +26,7 @@ from wiresock_py.filters.netfilter.queue import BYPASS, DROP, LARGEST_MESSAGE, Q
 from wiresock_py.filters.netfilter.rules import Marks, Surroundings, tables
 from wiresock_py.filters.netfilter.surroundings import surroundings
 from wiresock_py.filters.netfilter.watch import Watch
+from wiresock_py.flow import FiveTuple
 
 log = logging.getLogger(__name__)
 
@@ -256,6 +257,13 @@ class NetfilterBackend:
         taken = self._past_capture.send(packets, adapter)
         self._counters["sent"] += taken
         return taken
+
+    def goes_on_outside(self, key: FiveTuple) -> bool:
+        """Whether the kernel knows the connection: of a tunnelled one none leaves, and what comes is untracked."""
+        try:
+            return conntrack.known(key)
+        except OSError:
+            return True
 
     def statistics(self) -> dict[str, int]:
         """captured = passed + bypassed + dropped (+ the batch in hand); then injected, sent, and causes of loss.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wiresock_py.lab import CLIENT, ECHO_PORT, INTERNET, SERVER, App, Capture, Client, Server
+from wiresock_py.lab import CLIENT, ECHO_PORT, INTERNET, SERVER, App, Capture, Client, Lab, Server
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 
@@ -79,3 +79,27 @@ def test_a_replaced_worker_resets_nothing(client: MakeClient, server: Server, ch
     time.sleep(1)
     for app in (chrome, firefox):
         assert app.exchange(name="before", text="still here") == "still here"
+
+
+def test_a_connection_from_a_listening_port_goes_on_in_the_tunnel_after_a_crash(
+    client: MakeClient, server: Server, lab: Lab, chrome: App, capture: Capture
+) -> None:
+    port = 6881
+    chrome.listen(port=port, address="0.0.0.0")
+    visitor = lab.app("visitor", namespace=lab.internet)
+    running = client(server.client_config(server.add_peer()))
+    running.wait_until_connected()
+    visitor.open_session(name="inbound", address=CLIENT.of(4), port=port)
+    assert visitor.exchange(name="inbound", text="hello") == "hello"
+    chrome.open_session(name="outbound", address=INTERNET.of(4), port=ECHO_PORT, source=CLIENT.of(4), source_port=port)
+    assert chrome.exchange(name="outbound", text="hello") == "hello"
+    running.kill_worker()
+    running.wait_for_log("handshake with", times=2)
+    for _ in range(2):
+        assert chrome.exchange(name="outbound", text="in the tunnel", timeout=10) == "in the tunnel"
+        assert visitor.exchange(name="inbound", text="outside", timeout=10) == "outside"
+    capture.stop()
+    ours = capture.of_ports(range(port, port + 1), {CLIENT.of(4)})
+    assert ours
+    assert {frame.target_port for frame in ours if frame.source == CLIENT.of(4)} & {ECHO_PORT} == set()
+    visitor.stop()

@@ -31,7 +31,7 @@ from wiresock_py.engine.outside_queries import OutsideQueries, OutsideQuery
 from wiresock_py.engine.queries import Queries
 from wiresock_py.engine.reconfigure import Change
 from wiresock_py.engine.roaming import News, Roaming
-from wiresock_py.filters import Backend, CapturePlan
+from wiresock_py.filters import Backend, CapturePlan, RemembersConnections
 from wiresock_py.flow import App, FiveTuple, Route
 from wiresock_py.owners import Owners
 from wiresock_py.rules import Known, Rules
@@ -66,6 +66,7 @@ class Engine:
         *,
         datapath: DataPath = DEFAULT,
         kill_switch: str = "app",
+        replacing: bool = False,
         connections: Connections = tuple,
         news: News | None = None,
         on_event: OnEvent = lambda *_: None,
@@ -73,7 +74,8 @@ class Engine:
         on_learned: OnLearned = lambda *_: None,
     ) -> None:
         """*backend* is open before ``start`` and outlives ``stop``; *lock* and *datapath* are those the links
-        were made with. *news* tells of changes of the network."""
+        were made with. *news* tells of changes of the network.
+        With *replacing*, connections may go on that an earlier engine carried."""
         self._backend = backend
         self._owners = owners
         self._connections = connections
@@ -93,6 +95,8 @@ class Engine:
         self._outbound = Outbound(
             backend, self.flows, admission, owners, by_peer, self._answers, self._queries, self.lock, datapath
         )
+        if replacing and isinstance(backend, RemembersConnections):
+            self._outbound.goes_on_outside = backend.goes_on_outside
         self._outbound.bypassing = kill_switch != "all"
         self._outbound.blocking = kill_switch == "all"  # until the first tick finds a tunnel
         self._inbound = [Inbound(backend, self.flows, admission, self._queries, link) for link in self.links]

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from wiresock_py.crypto import Tunnel
 from wiresock_py.datapath import (
@@ -35,7 +35,7 @@ from wiresock_py.engine.links import Link
 from wiresock_py.engine.queries import Queries, is_query
 from wiresock_py.errors import NetworkError
 from wiresock_py.filters import MAX_PACKET, Backend, PacketBatch, PacketFlag, Verdict
-from wiresock_py.flow import SYSTEM, App, Route
+from wiresock_py.flow import SYSTEM, App, FiveTuple, Route
 from wiresock_py.network import adapter_mtu_by_index
 from wiresock_py.owners import Owners
 
@@ -79,6 +79,8 @@ class Outbound:
         self._classify = datapath.classify
         self._capture_buffer = datapath.datagram_buffer()
         self._resolver_buffer = datapath.datagram_buffer()
+        self.goes_on_outside: Callable[[FiveTuple], bool] = lambda _: True
+        """Whether a connection in mid-stream by a listener's port is outside; else the tunnel carried it before."""
         self.blocking = False
         """While set, direct flows are dropped too (kill switch ``all`` without a tunnel)."""
         self.bypassing = True
@@ -306,7 +308,7 @@ class Outbound:
                 # still the same, or entered between this packet's classification and now
                 known.last_out = now
                 return known
-        if not opens and self._owners.listening(key.protocol, key.local, key.local_port):
+        if not opens and self._owners.listening(key.protocol, key.local, key.local_port) and self.goes_on_outside(key):
             # open before we were: its direction shows in the listener alone
             return self._admission.admit_direct(key, now)
         if asked and app is None:

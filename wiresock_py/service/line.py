@@ -39,6 +39,7 @@ class Line:
                 threading.Lock(),
                 datapath=choose(options.datapath),
                 kill_switch=options.kill_switch,
+                replacing=True,
             )
             self._engine.remember(names)
             self._engine.start()

@@ -123,6 +123,7 @@ class Worker:
             self._links,
             datapath=datapath,
             kill_switch=options.kill_switch,
+            replacing=options.replacing,
             connections=_connections,
             news=resources.enter_context(NetworkChanges()),
             on_event=lambda link, peer, event: inbox.put({"kind": "event", "link": link, "peer": peer, "event": event}),

@@ -34,6 +34,8 @@ from wiresock_py.crypto import Event
 from wiresock_py.engine.engine import RESET_ROUNDS
 from wiresock_py.engine.udp import Endpoint
 from wiresock_py.filters import PacketFlag
+from wiresock_py.filters.memory import MemoryBackend
+from wiresock_py.flow import FiveTuple
 
 CHROME_ONLY = f"{EVERYTHING}\nAllowedApps = chrome"
 PORT = 5000
@@ -370,3 +372,18 @@ def test_nothing_that_arrives_at_the_port_raises_or_is_delivered(
     hostile.settle()
     assert hostile.delivered() == []
     assert hostile.links[0].peers[0].endpoint == hostile.server.endpoint
+
+
+def test_a_replacing_engine_asks_whether_a_listeners_connection_in_mid_stream_is_outside(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside: list[FiveTuple] = []
+    monkeypatch.setattr(MemoryBackend, "goes_on_outside", lambda _, key: key in outside, raising=False)
+    packet = outgoing(TCP(sport=PORT, dport=7, flags="A", seq=1, ack=1))
+    key = FiveTuple(socket.IPPROTO_TCP, packed(HOST[4]), PORT, packed(REMOTE[4]), 7)
+    for replacing, known, direct in ((True, True, 1), (True, False, 0), (False, False, 1)):
+        outside[:] = [key] if known else []
+        world = make(replacing=replacing)
+        world.owners.listeners.add((socket.IPPROTO_TCP, PORT))
+        world.host_sends(packet)
+        assert (len(world.outside()), len(world.server.take())) == (direct, 1 - direct)

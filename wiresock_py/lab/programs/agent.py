@@ -31,6 +31,7 @@ from wire import answers, echo_request, family_of, ping_socket, question  # type
 UDP_SEGMENT = 103  # linux/udp.h
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2  # linux/in.h
 IPV6_MTU_DISCOVER = 23
+SO_REUSEPORT = 15  # asm-generic/socket.h
 BLOCK = 1 << 20
 
 sessions: dict[str, socket.socket] = {}
@@ -51,6 +52,8 @@ def connect(
     sock.settimeout(timeout)
     try:
         if source:
+            if source_port and kind == socket.SOCK_STREAM:
+                sock.setsockopt(socket.SOL_SOCKET, SO_REUSEPORT, 1)  # it may be a port that listens, too
             sock.bind((source, source_port))
         sock.connect((address, port))
     except BaseException:
@@ -246,9 +249,11 @@ def await_reply(sock: socket.socket, payload: bytes, with_header: bool, timeout:
 # -- sockets with a name -----------------------------------------------------------------------------------------------
 
 
-def open_session(name: str, address: str, port: int, timeout: float = 5.0) -> list[object]:
+def open_session(
+    name: str, address: str, port: int, timeout: float = 5.0, source: str = "", source_port: int = 0
+) -> list[object]:
     """Open a TCP session and keep it; its local address."""
-    sessions[name] = connect(address, port, timeout)
+    sessions[name] = connect(address, port, timeout, source=source, source_port=source_port)
     return list(sessions[name].getsockname()[:2])
 
 
@@ -284,9 +289,11 @@ def close_session(name: str) -> None:
 def listen(port: int, address: str = "::") -> None:
     """Answer TCP and UDP on a port with an echo, and note who came (:func:`visitors`)."""
     family = family_of(address)
-    stream = socket.create_server((address, port), family=family, dualstack_ipv6=address == "::", backlog=64)
+    both = address == "::"
+    # reuse_port: an application may also connect from the port it listens on
+    stream = socket.create_server((address, port), family=family, dualstack_ipv6=both, backlog=64, reuse_port=True)
     datagrams = socket.socket(family, socket.SOCK_DGRAM)
-    if address == "::":
+    if both:
         datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     datagrams.bind((address, port))
     received[port] = []

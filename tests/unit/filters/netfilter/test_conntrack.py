@@ -9,7 +9,8 @@ import pytest
 assert sys.platform == "linux"
 
 from tests.backends.namespaces import Namespace
-from wiresock_py.filters.netfilter.conntrack import CHUNK, forget
+from wiresock_py.filters.netfilter.conntrack import CHUNK, forget, known
+from wiresock_py.flow import FiveTuple
 
 pytestmark = pytest.mark.root
 
@@ -45,3 +46,22 @@ def test_many_connections_are_cleared(namespaces: tuple[Namespace, Namespace]) -
                 app.sendto(b"x", ("203.0.113.1", port))
         assert forget(BIT) == count
         assert forget(BIT) == 0
+
+
+@pytest.mark.parametrize("remote", ["203.0.113.1", "2001:db8::1"])
+def test_a_connection_is_known_by_its_ends_whoever_began_it(
+    namespaces: tuple[Namespace, Namespace], remote: str
+) -> None:
+    host, _wire = namespaces
+    family = socket.AF_INET6 if ":" in remote else socket.AF_INET
+    host.run("ip6tables" if ":" in remote else "iptables", "-A", "OUTPUT", "-m", "conntrack", "--ctstate", "NEW")
+    with host.inside():
+        with socket.socket(family, socket.SOCK_DGRAM) as app:
+            app.connect((remote, 1000))
+            app.send(b"x")
+            local, port = app.getsockname()[:2]
+        ends = socket.inet_pton(family, local), socket.inet_pton(family, remote)
+        assert known(FiveTuple(socket.IPPROTO_UDP, ends[0], port, ends[1], 1000))
+        assert known(FiveTuple(socket.IPPROTO_UDP, ends[1], 1000, ends[0], port))
+        assert not known(FiveTuple(socket.IPPROTO_UDP, ends[0], port, ends[1], 1001))
+        assert not known(FiveTuple(socket.IPPROTO_TCP, ends[0], port, ends[1], 1000))
