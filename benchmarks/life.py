@@ -11,9 +11,11 @@ from benchmarks.results import Results, Run
 from benchmarks.tunnel import turns
 from wiresock_py.lab import TUNNEL_RESOLVER, Client, Lab, LabError, Peer, Server
 from wiresock_py.lab.apps import install
+from wiresock_py.service.control import ask
 
 SECTION = "life"
 KNOCK = Path(__file__).with_name("knock.py")
+RELOAD_PATIENCE = 60.0
 SETTLE = 2.0
 """Seconds a client has to come to rest before its idleness is measured."""
 
@@ -82,13 +84,9 @@ def idle(clients: list[Running], seconds: float) -> list[dict[str, float]]:
 
 
 def reload(client: Client) -> float:
-    """Milliseconds until a client has read its unchanged files again, as ``wiresock-py reload`` waits for it.
-
-    The command's own start, which is longer, is left out: that of another command is taken away.
-    """
-    times = {}
-    for name, command in (("reload", client.reload), ("status", client.status)):
-        begun = time.monotonic()
-        command()
-        times[name] = time.monotonic() - begun
-    return 1000 * max(0.0, times["reload"] - times["status"])
+    """Milliseconds until a client has read its unchanged files again, without the start of the command that asks."""
+    begun = time.monotonic()
+    answer = ask(client.control, {"command": "reload"}, timeout=RELOAD_PATIENCE)
+    if "reloaded" not in answer:
+        raise LabError(f"the client refuses to reload: {answer}")
+    return 1000 * (time.monotonic() - begun)

@@ -273,7 +273,7 @@ def test_a_second_client_leaves_the_first_alone(
 ) -> None:
     first = client(text)
     first.wait_until_connected()
-    ended = run(write(text), "--control-socket", str(first._control))
+    ended = run(write(text), "--control-socket", str(first.control))
     assert ended.exit_code == EXIT_CONTROL
     assert "another wiresock-py is running" in ended.error
     ended = run(write(text))  # with a control socket of its own it gets as far as the queues

@@ -30,8 +30,9 @@ class Client:
         log: Path,
     ) -> None:
         self.namespace = namespace
-        self._control = log.with_suffix(".sock")  # of its own: the file system is shared with other namespaces
-        command = [str(executable()), "run", "--control-socket", str(self._control), *options, *map(str, files)]
+        self.control = log.with_suffix(".sock")  # of its own: the file system is shared with other namespaces
+        """Its control socket."""
+        command = [str(executable()), "run", "--control-socket", str(self.control), *options, *map(str, files)]
         given = {"STATE_DIRECTORY": str(log.parent / "state"), **environment}  # nothing is left in /var/lib
         variables = [f"{name}={value}" for name, value in given.items()]
         self._process = Process(namespace.command("env", *variables, *command), log=log)
@@ -94,17 +95,17 @@ class Client:
 
     def status(self) -> dict[str, Any]:
         """What ``wiresock-py status --json`` says of it."""
-        text = self.namespace.run(str(executable()), "status", "--json", "--control-socket", str(self._control))
+        text = self.namespace.run(str(executable()), "status", "--json", "--control-socket", str(self.control))
         result: dict[str, Any] = json.loads(text)
         return result
 
     def reload(self) -> str:
         """``wiresock-py reload``; what it said. Raises LabError with its mistakes if it was refused."""
-        return self.namespace.run(str(executable()), "reload", "--control-socket", str(self._control)).strip()
+        return self.namespace.run(str(executable()), "reload", "--control-socket", str(self.control)).strip()
 
     def reset(self) -> str:
         """``wiresock-py reset`` in its namespace; what it said."""
-        return self.namespace.run(str(executable()), "reset", "--control-socket", str(self._control))
+        return self.namespace.run(str(executable()), "reset", "--control-socket", str(self.control))
 
 
 def executable() -> Path:
