@@ -10,6 +10,7 @@ Prints the versions, what pytest says, and how many tests ran. A skip counts as 
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -71,6 +72,8 @@ def main() -> int:
     if missing := wine.missing():
         print(f"SKIPPED windows: not installed: {', '.join(missing)}; as root: .ci/install windows")
         return 1 if os.environ.get("CI") else 0
+    # a time limit ends us by SIGTERM: what was made is taken down then, too
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory() as scratch:
         try:
             return _run(arguments.parts or list(PARTS), arguments.reports or Path(scratch))
