@@ -361,6 +361,8 @@ def cast(probes: list[dict[str, object]], hold: float = 1.0) -> list[str]:
             sock.setblocking(False)
             sock.bind(("", own))
             if probe["protocol"] == "tcp":
+                # ended by a reset: a closed connection would keep its port for a minute
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 error = sock.connect_ex((address, port))
                 errors.append("" if error == errno.EINPROGRESS else errno.errorcode.get(error, str(error)))
                 continue
