@@ -127,7 +127,7 @@ def assert_nothing_inner(capture: Capture) -> None:
     assert [frame for frame in capture.frames if frame.source in inner or frame.target in inner] == []
 
 
-def test_start(scene: Scene, client: Callable[..., Client], config: str) -> None:
+def test_complaint_7_nothing_leaks_at_the_start(scene: Scene, client: Callable[..., Client], config: str) -> None:
     client(config)
     up = time.monotonic()
     time.sleep(AFTER)
@@ -168,7 +168,9 @@ def test_stop(scene: Scene, client: Callable[..., Client], config: str) -> None:
     through.stop()
 
 
-def test_kill_9_of_the_worker(scene: Scene, client: Callable[..., Client], config: str) -> None:
+def test_complaint_8_kill_9_of_the_worker_leaks_nothing_and_cuts_no_other_app_off(
+    scene: Scene, client: Callable[..., Client], config: str
+) -> None:
     running = client(config)
     running.wait_until_connected()
     up = time.monotonic()

@@ -19,7 +19,7 @@ def path(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, int]]:
 
 
 @pytest.mark.parametrize("outer", [4, 6])
-def test_everything_arrives_over_a_link_of_any_mtu_and_no_datagram_is_fragmented(
+def test_complaint_11_everything_arrives_over_a_link_of_any_mtu_and_no_datagram_is_fragmented(
     path: tuple[Lab, int], outer: int
 ) -> None:
     lab, mtu = path

@@ -111,6 +111,17 @@ def test_a_program_that_nobody_of_the_tree_started_is_not(client: MakeClient, se
     assert firefox.http(url=INTERNET.url(4)) == CLIENT.of(4)
 
 
+def test_complaint_3_an_app_outside_the_tunnel_costs_us_its_first_packets_only(
+    client: MakeClient, server: Server, chrome: App, firefox: App
+) -> None:
+    running = client(server.client_config(server.add_peer(), allowed_apps="chrome"))
+    assert firefox.download(url=INTERNET.url(4, "/bytes/50000000"))["size"] == 50_000_000
+    for _ in range(5):
+        assert firefox.upload(url=INTERNET.url(6), size=1_000_000)["intact"]
+    assert running.status()["capture"]["captured"] < 100
+    assert chrome.http(url=INTERNET.url(4)) == SERVER.of(4)
+
+
 # -- names -------------------------------------------------------------------------------------------------------------
 
 

@@ -40,7 +40,7 @@ def tunnel(client: MakeClient, server: Server) -> Client:
 
 
 @FAMILIES
-def test_the_named_application_comes_from_the_server_and_the_other_from_itself(
+def test_complaint_13_the_named_application_comes_from_the_server_and_the_other_from_itself(
     tunnel: Client, chrome: App, firefox: App, family: int
 ) -> None:
     assert chrome.http(url=INTERNET.url(family)) == SERVER.of(family)

@@ -90,7 +90,7 @@ def test_a_port_in_use_is_told_with_the_file() -> None:
     assert "ListenPort" in raised.value.remedy
 
 
-def test_a_name_that_moved_is_followed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_complaint_16_a_name_that_moved_is_followed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = ["198.51.100.2", "198.51.100.9"]
 
     def lookup(host: str, *, mark: int, exempt: object) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:

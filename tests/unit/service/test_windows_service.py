@@ -88,7 +88,9 @@ def test_options_come_out_of_the_command_line_as_they_went_in() -> None:
         assert parse_options(shlex.split(line)[-1]) == OPTIONS
 
 
-def test_it_starts_at_boot_again_and_again_and_with_absolute_paths(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_complaint_12_it_starts_at_boot_again_and_again_and_with_absolute_paths(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[RunOptions] = []
 
     def line(options: RunOptions) -> str:
