@@ -36,7 +36,7 @@ def test_an_empty_list_lets_nobody_read() -> None:
     assert other_readers(f"O:{ME}D:P") == []
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="asks Windows")
+@pytest.mark.skipif(sys.platform != "win32", reason="for other systems: asks Windows")
 def test_windows_tells_the_list_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "wg0.conf"
     file.write_text("")

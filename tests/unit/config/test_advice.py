@@ -110,7 +110,7 @@ def test_two_tunnels_on_one_port_are_told() -> None:
     assert not list(advise_together([config(), config(file="b.conf")]))
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="access lists are Windows'")
+@pytest.mark.skipif(sys.platform != "win32", reason="for other systems: access lists are Windows'")
 def test_on_windows_those_that_the_access_list_lets_read_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from wiresock_py.config import files, store
 from wiresock_py.config.store import SUFFIX, protect, save, stored, unprotect
 from wiresock_py.errors import ConfigError
 
-windows = pytest.mark.skipif(sys.platform != "win32", reason="only Windows encrypts configurations")
+windows = pytest.mark.skipif(sys.platform != "win32", reason="for other systems: only Windows encrypts configurations")
 KEY = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
 TEXT = f"[Interface]\nPrivateKey = {KEY}\nAddress = 10.0.0.2/32\n"
 

@@ -52,7 +52,7 @@ def test_but_not_longer_than_windows_has_patience(monkeypatch: pytest.MonkeyPatc
         assert kernel32.handlers[0](2) == 1
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="registers with Windows")
+@pytest.mark.skipif(sys.platform != "win32", reason="for other systems: registers with Windows")
 def test_windows_takes_the_handler() -> None:
     with ConsoleEvents(lambda _number: None):
         pass

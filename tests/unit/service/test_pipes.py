@@ -8,7 +8,7 @@ import pytest
 
 from wiresock_py.service.pipes import ACCESS, Claim, PipeListener, connect, pipe_name
 
-windows = pytest.mark.skipif(sys.platform != "win32", reason="named pipes are Windows'")
+windows = pytest.mark.skipif(sys.platform != "win32", reason="for other systems: named pipes are Windows'")
 
 
 def test_a_name_without_a_folder_means_a_pipe() -> None:
