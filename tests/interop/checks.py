@@ -21,6 +21,8 @@ ELSEWHERE = "127.0.0.2"
 SIZES = (0, 1, 15, 16, 17, 500)
 BURST, PAUSE = 600, 0.25
 """wireguard-go is under load when 128 handshake messages wait in its queue, BoringTun after 100 in a second."""
+DRAINING = 0.1
+"""Seconds after a burst in which a program empties its socket, which was full; it stays under load for a second."""
 TRICKLE, TRICKLE_PAUSE = 20, 0.1
 """Our own end is after 100 in a second."""
 
@@ -145,6 +147,7 @@ def _meet_under_load(instance: Instance, flood: "_Flood") -> Meeting:
     for _ in range(5):
         meeting = instance.meet(RESPONDER)
         flood.after_burst.wait(2)
+        flood.stopping.wait(DRAINING)
         meeting.end.handshake()
         received = meeting.end.received
         with suppress(AssertionError):
