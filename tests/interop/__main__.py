@@ -67,14 +67,19 @@ def main() -> int:
     programs, missing = find_programs(CACHE)
     versions = {program.name: program.version for program in programs}
     versions |= {"noiseprotocol": version("noiseprotocol"), "tshark": _tshark_version()}
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         started = time.monotonic()
         results, stalled = _meet(programs)
         code = _report(results, versions, missing, time.monotonic() - started)
         print(f"our end was kept from its turn for {stalled * 1000:.0f} ms at most")
-        if not code or stalled < STOOD_STILL:
+        if not code:
             break
-        print("this machine stood still: no timer can be judged by that")
+        if stalled >= STOOD_STILL:
+            print("this machine stood still: no timer can be judged by that")
+        elif attempt == 0 and os.environ.get("CI"):
+            print("in CI a run that failed is repeated once: a fault fails twice")
+        else:
+            break
     return code
 
 
