@@ -18,19 +18,19 @@ CACHE = Path(__file__).parents[2] / ".cache"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked ``lab`` or ``root`` need root on Linux; elsewhere they are skipped, with the reason.
 
-    Those of the lab come first: they wait more than they work, so the others run beside them. In CI one that failed is
-    run once more, and the closing line counts it: a virtual machine that is paused for seconds fails what keeps real
-    time, and a fault of ours fails twice.
+    Those of the lab come first: they wait more than they work, so the others run beside them. In CI a test of either
+    mark that failed is run once more, and the closing lines say why: a virtual machine that is paused for seconds fails
+    what keeps real time or waits for a real kernel, and a fault of ours fails twice.
     """
     reason = unavailable_reason()
     items.sort(key=lambda item: item.get_closest_marker("lab") is None)
     for item in items:
-        if item.get_closest_marker("lab"):
-            if not item.get_closest_marker("timeout"):
-                item.add_marker(pytest.mark.timeout(150))  # real programs, on a machine that others use as well
-            if os.environ.get("CI"):
-                item.add_marker(pytest.mark.flaky(reruns=1))
-        if reason and (item.get_closest_marker("lab") or item.get_closest_marker("root")):
+        on_a_real_system = item.get_closest_marker("lab") or item.get_closest_marker("root")
+        if item.get_closest_marker("lab") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(150))  # real programs, on a machine that others use as well
+        if on_a_real_system and os.environ.get("CI"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+        if reason and on_a_real_system:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
