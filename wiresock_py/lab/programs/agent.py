@@ -359,6 +359,8 @@ def cast(probes: list[dict[str, object]], hold: float = 1.0) -> list[str]:
                 sock = socket.socket(family, socket.SOCK_STREAM if probe["protocol"] == "tcp" else socket.SOCK_DGRAM)
             sockets.append(sock)
             sock.setblocking(False)
+            if probe["protocol"] == "tcp":  # an earlier probe's connection may still be in TIME_WAIT
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(("", own))
             if probe["protocol"] == "tcp":
                 # ended by a reset: a closed connection would keep its port for a minute
