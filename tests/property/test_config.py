@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.configs import PRESHARED_KEY, PRIVATE_KEY, PUBLIC_KEY, conf
 from wiresock_py.config import Config, Endpoint, Interface, Peer, PortRange, format_config, parse
 from wiresock_py.config.model import Notice
-from wiresock_py.config.settings import parse_settings
+from wiresock_py.config.settings_parser import parse_settings
 from wiresock_py.config.text import looks_like_key
 from wiresock_py.crypto.keys import PresharedKey, PrivateKey, PublicKey
 from wiresock_py.errors import ConfigError

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -87,7 +88,7 @@ def _as_json(configs: Sequence[Config], settings: Settings, rules: Rules) -> dic
     plan = rules.plan()
     return {
         "tunnels": [_tunnel(config, rules.blocked_versions(index)) for index, config in enumerate(configs)],
-        "settings": {**settings.model_dump(mode="json", exclude={"rules"}), "rules": _texts(settings.rules)},
+        "settings": {**asdict(settings), "rules": _texts(settings.rules)},
         "plan": {"capture": _texts(plan.capture), "leave": _texts(plan.leave), "dns": plan.dns},
     }
 

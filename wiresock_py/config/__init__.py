@@ -16,8 +16,7 @@ from wiresock_py.config.model import (
 )
 from wiresock_py.config.parser import parse
 from wiresock_py.config.printer import format_config
-from wiresock_py.config.rule_list import Rule
-from wiresock_py.config.settings import Settings, load_settings
+from wiresock_py.config.settings import Rule, Settings, load_settings
 
 __all__ = [
     "Address",

@@ -14,16 +14,6 @@ def text_of(node: yaml.Node, file: str) -> Text:
     return Text(str(node.value) if isinstance(node, yaml.ScalarNode) else "", file, mark.line + 1, mark.column + 1)
 
 
-def child(node: yaml.Node, step: str | int) -> yaml.Node | None:
-    """The value of a mapping's key or of a list's index; None if there is none."""
-    if isinstance(node, yaml.MappingNode):
-        return next((value for key, value in node.value if key.value == step), None)
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        item: yaml.Node = node.value[step]
-        return item
-    return None
-
-
 def found(node: yaml.Node) -> str:
     """What the node is, for a message."""
     if isinstance(node, yaml.ScalarNode):
@@ -32,10 +22,10 @@ def found(node: yaml.Node) -> str:
     return f"a {kind}" if node.value else f"an empty {kind}"
 
 
-def repeated(node: yaml.Node | None, file: str) -> Iterator[ConfigError]:
+def repeated(node: yaml.MappingNode, file: str) -> Iterator[ConfigError]:
     """The keys of a mapping that stand in it twice: YAML would quietly take the last."""
     lines: dict[str, int] = {}
-    for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+    for key, _ in node.value:
         name = text_of(key, file)
         if name.text in lines:
             message = f"found {shown(name.text)}, which line {lines[name.text]} has already"

@@ -9,63 +9,24 @@ A rule is met when all that it names is met; what it does not name does not matt
 """
 
 import re
-import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from wiresock_py.config.model import NOWHERE, Network, Place, Places, PortRange
+from wiresock_py.config.model import Place, PortRange
 from wiresock_py.config.nodes import found, repeated, text_of
+from wiresock_py.config.settings import BLOCK, DIRECT, PROTOCOLS, TUNNEL, Rule
 from wiresock_py.config.text import Text, nearest, shown
 from wiresock_py.config.values import check_app, prefixes, read_domain, read_ports
 from wiresock_py.errors import ConfigError
 
-TUNNEL, DIRECT, BLOCK = "tunnel", "direct", "block"
-PROTOCOLS: Mapping[str, tuple[int, ...]] = {
-    "tcp": (socket.IPPROTO_TCP,),
-    "udp": (socket.IPPROTO_UDP,),
-    "icmp": (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6),
-}
 _ACTION = re.compile(r"tunnel\s+(?P<name>\S.*)|direct|block")
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule."""
-
-    action: str
-    """``tunnel``, ``direct`` or ``block``."""
-    tunnel: str = ""
-    """The tunnel's name, with ``tunnel``: that of its file without the suffix."""
-    apps: tuple[str, ...] = ()
-    """Entries as in AllowedApps."""
-    app_trees: tuple[str, ...] = ()
-    to: tuple[Network, ...] = ()
-    domains: tuple[str, ...] = ()
-    ports: tuple[PortRange, ...] = ()
-    protocol: str = ""
-    """One of PROTOCOLS; empty: any."""
-    file: str = field(default="", compare=False)
-    line: int = field(default=0, compare=False)
-    places: Places = field(default_factory=dict, compare=False, repr=False)
-
-    def place(self, key: str, item: object = "") -> Place:
-        """Where *item* of the list *key* stands."""
-        return self.places.get((key, str(item)), NOWHERE)
-
-    def __str__(self) -> str:
-        lists = (("apps", self.apps), ("app_trees", self.app_trees), ("to", self.to), ("domains", self.domains))
-        parts = [f"{key}: {_listed(items)}" for key, items in (*lists, ("ports", self.ports)) if items]
-        if self.protocol:
-            parts.append(f"protocol: {self.protocol}")
-        return "{" + ", ".join([*parts, f"action: {self.action} {self.tunnel}".rstrip()]) + "}"
-
-
-def read_rules(node: yaml.Node | None, file: str, mistakes: list[ConfigError]) -> tuple[Rule, ...]:
+def read_rules(node: yaml.Node, file: str, mistakes: list[ConfigError]) -> tuple[Rule, ...]:
     """The rules of the list *node*; what is wrong with them is added to *mistakes*."""
-    if node is None or node.value == "":
+    if node.value == "":
         return ()
     if not isinstance(node, yaml.SequenceNode):
         expected = "a list of rules, such as - {apps: chrome, action: direct}"
@@ -166,7 +127,3 @@ _ITEMS: Mapping[str, Callable[[Text], object]] = {
     "domains": read_domain,
     "ports": read_ports,
 }
-
-
-def _listed(items: tuple[object, ...]) -> str:
-    return str(items[0]) if len(items) == 1 else f"[{', '.join(map(str, items))}]"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from wiresock_py.config import Config, Notice, Rule
-from wiresock_py.config.rule_list import BLOCK, PROTOCOLS, TUNNEL
+from wiresock_py.config.settings import BLOCK, PROTOCOLS, TUNNEL
 from wiresock_py.errors import ConfigError
 from wiresock_py.flow import Route
 from wiresock_py.rules.apps import AppCondition, AppSet, Resolver, read_entries

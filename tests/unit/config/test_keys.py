@@ -1,3 +1,4 @@
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_a_key_without_use_here_is_kept_and_told(key: str) -> None:
 
 def test_the_documentation_names_every_key_setting_and_exit_code() -> None:
     text = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
-    names = [*(kind.name for kind in KEYS.values()), *Settings.model_fields]
+    names = [*(kind.name for kind in KEYS.values()), *(each.name for each in fields(Settings))]
     assert [name for name in names if f"`{name}`" not in text] == []
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     assert [code for code in codes if f"\n| {code} | " not in text] == []

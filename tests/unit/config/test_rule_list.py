@@ -3,7 +3,7 @@ from ipaddress import ip_network
 import pytest
 
 from wiresock_py.config import PortRange, Rule
-from wiresock_py.config.settings import parse_settings
+from wiresock_py.config.settings_parser import parse_settings
 from wiresock_py.errors import ConfigError
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.configs import config
 from wiresock_py.config import Config, Settings, load, load_settings
-from wiresock_py.config.settings import parse_settings
+from wiresock_py.config.settings_parser import parse_settings
 from wiresock_py.errors import ConfigError
 from wiresock_py.flow import SYSTEM, App, Route
 from wiresock_py.rules import Decision, Rules

@@ -2,7 +2,7 @@ import pytest
 
 from tests.support.configs import config
 from wiresock_py.config import Config, Settings
-from wiresock_py.config.settings import parse_settings
+from wiresock_py.config.settings_parser import parse_settings
 from wiresock_py.rules import Rules
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from tests.support.configs import config
 from wiresock_py.config import Config, Settings
-from wiresock_py.config.settings import parse_settings
+from wiresock_py.config.settings_parser import parse_settings
 from wiresock_py.errors import ConfigError
 from wiresock_py.flow import App, Route
 from wiresock_py.rules.conditions import Asker
