@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wiresock_py import errors
-from wiresock_py.cli.program import main
+from wiresock_py.cli.program import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -34,7 +34,7 @@ def test_every_link_within_the_project_leads_somewhere(document: Path) -> None:
 def test_every_command_shown_exists(document: Path) -> None:
     for name in re.findall(r"(?:wiresock-py|^\$ wiresock-py) ([a-z]+)\b", document.read_text("utf-8")):
         if name not in {"is", "says"}:  # prose
-            assert name in main.commands, f"{document.name} shows wiresock-py {name}"
+            assert name in COMMANDS, f"{document.name} shows wiresock-py {name}"
 
 
 def test_the_guide_lists_the_exit_codes_there_are() -> None:

@@ -24,7 +24,7 @@ def demo(memory: bool) -> None:
 
     Example: wiresock-py demo
     """
-    # imported here: the other commands need none of it
+    # imported here: --help, for which every command is loaded, needs none of it
     from wiresock_py.demo import Stage, Story, perform, table
     from wiresock_py.demo.lab_stage import LabStage
     from wiresock_py.demo.memory import MemoryStage

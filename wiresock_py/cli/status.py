@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wiresock_py.cli.options import control_socket, json_output
+from wiresock_py.cli.status_table import table
 from wiresock_py.errors import ControlError
 from wiresock_py.filters.registry import available, backend_class, default_name
 
@@ -21,7 +22,6 @@ def status(control_path: Path | None, as_json: bool) -> None:
     Example: wiresock-py status --json
     """
     from wiresock_py.service.control import DEFAULT_PATH, ask
-    from wiresock_py.service.status import table
 
     answer = ask(control_path or DEFAULT_PATH, {"command": "status"})
     if as_json:
@@ -45,14 +45,14 @@ def backends(as_json: bool) -> None:
         return
     usable = [name for name, reason in reasons.items() if reason is None]
     default = default_name() if any(name != "memory" for name in usable) else ""
-    table = Table("backend", "here")
+    listed = Table("backend", "here")
     for name, reason in reasons.items():
-        table.add_row(name, reason or ("used by default" if name == default else "can be used"))
-    Console().print(table)
-    table = Table("data path", "here")
+        listed.add_row(name, reason or ("used by default" if name == default else "can be used"))
+    Console().print(listed)
+    listed = Table("data path", "here")
     for name, reason in paths.items():
-        table.add_row(name, reason or ("used by default" if name == choice.DEFAULT.name else "can be used"))
-    Console().print(table)
+        listed.add_row(name, reason or ("used by default" if name == choice.DEFAULT.name else "can be used"))
+    Console().print(listed)
 
 
 @click.command(short_help="Remove what a killed client left behind.")

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from tests.support.configs import conf
 from wiresock_py import __version__
 from wiresock_py.cli import main
-from wiresock_py.cli.program import Program
+from wiresock_py.cli.program import COMMANDS, Program
 from wiresock_py.errors import BackendError, ConfigError, ControlError, NetworkError, WiresockError
 
 
@@ -54,10 +54,18 @@ def test_wrong_usage_ends_with_2() -> None:
     assert CliRunner().invoke(main, ["chekc"]).exit_code == 2
 
 
-def test_every_command_says_what_it_does() -> None:
-    assert main.commands.keys() >= {"run", "check", "explain", "genkey", "pubkey", "genpsk"}
-    for command in main.commands.values():
-        assert command.help
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there_and_says_what_it_does(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert command.name == name
+    assert command.help
+
+
+def test_the_commands_are_listed_with_a_line_each() -> None:
+    listed = CliRunner().invoke(main, ["--help"]).stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == list(COMMANDS) == sorted(COMMANDS)
+    assert all(len(line.split()) > 1 for line in listed)
 
 
 def test_the_module_can_be_run() -> None:
