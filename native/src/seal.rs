@@ -69,8 +69,8 @@ pub struct Sealing {
 }
 
 /// The outcome of `plan`: where the buffer's datagrams end now, how many were added, how many more the last run takes,
-/// the next counter, indices of packets that are too large, and how many were corrupt.
-type Planned<'py> = (usize, usize, usize, u64, Bound<'py, PyList>, usize);
+/// the next counter, indices of packets that are too large, how many were corrupt, and for how many no counter was left.
+type Planned<'py> = (usize, usize, usize, u64, Bound<'py, PyList>, usize, usize);
 
 #[pymethods]
 impl Sealing {
@@ -100,7 +100,6 @@ impl Sealing {
         end: usize,
         room: usize,
         runs: &Bound<'py, PyList>,
-        exhausted: &Bound<'py, PyList>,
         table: &Bound<'py, PyAny>,
         track: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Planned<'py>>> {
@@ -128,6 +127,7 @@ impl Sealing {
         let mut plan =
             Plan { counter, mtu, place: end, groups: Vec::new(), jobs: Vec::with_capacity(packets.len()), corrupt: 0 };
         let oversized = PyList::empty(runs.py());
+        let mut exhausted = 0;
         let table = Table { flows: table, track };
         for (i, start, ip, flow) in packets {
             flow.borrow_mut().last_out = now;
@@ -143,7 +143,7 @@ impl Sealing {
             match outcome {
                 Outcome::Planned => {}
                 Outcome::TooLarge => oversized.append(i)?,
-                Outcome::Exhausted => exhausted.append(i)?,
+                Outcome::Exhausted => exhausted += 1,
             }
         }
         let room = plan.groups.iter().try_fold((end, room), |(at, room), &(count, size)| {
@@ -151,7 +151,7 @@ impl Sealing {
             PyResult::Ok((at + count * size, room))
         });
         let added = (plan.counter - counter) as usize;
-        let planned = (plan.place, added, room?.1, plan.counter, oversized, plan.corrupt);
+        let planned = (plan.place, added, room?.1, plan.counter, oversized, plan.corrupt, exhausted);
         if !plan.jobs.is_empty() {
             self.batches.push(Batch { data, key: sealer.get().share(), header, mtu, jobs: plan.jobs });
         }

@@ -172,7 +172,7 @@ def test_what_leaves_is_the_same(
                 every = [known[len(known) // 2 if data[:1] >= b"\x60" else 0] for data, _ in packets]
                 seen.append(path.seal(batch, found.slow, every, flows, sessions[PEER], mtu, now / 2, out))
             out.encrypt()
-            seen.append((datagrams(out), out.runs[:], out.end, out.packets, out.exhausted[:]))
+            seen.append((datagrams(out), out.runs[:], out.end, out.packets, out.drops.copy()))
         return {
             "batches": seen,
             "drops": found.drops + out.drops,

@@ -45,7 +45,7 @@ class DatagramBuffer:
     ``seal`` into it.
     """
 
-    __slots__ = ("data", "drops", "end", "exhausted", "packets", "room", "runs", "view")
+    __slots__ = ("data", "drops", "end", "packets", "room", "runs", "view")
 
     def __init__(self, capacity: int = 1 << 20) -> None:
         self.data = bytearray(capacity)
@@ -57,8 +57,6 @@ class DatagramBuffer:
         self.runs: list[tuple[int, int, int]] = []
         self.room = 0
         """How many more datagrams the last run takes."""
-        self.exhausted: list[int] = []
-        """Packets not sealed because the session's counter came to its limit."""
         self.drops: Counter[PacketDrop] = Counter()
         """Counted over all calls; ``clear`` leaves it."""
 
@@ -68,7 +66,6 @@ class DatagramBuffer:
         self.packets = 0
         self.room = 0
         self.runs.clear()
-        self.exhausted.clear()
 
     def encrypt(self) -> None:
         """Do what ``seal`` left to be done without its caller's lock; only then the buffer holds the datagrams.

@@ -16,6 +16,7 @@ class PacketDrop(StrEnum):
     TRUNCATED = "packet_truncated"  # the backend could not hand over the whole packet
     # Outbound.
     BLOCKED = "flow_blocked"
+    COUNTER_EXHAUSTED = "session_counter_exhausted"  # the rest of a batch: what comes after waits for new keys
     # Datagrams from the network.
     DATAGRAM_SHORT = "datagram_too_short"
     DATAGRAM_TYPE = "datagram_unknown_type"

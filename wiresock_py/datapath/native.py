@@ -155,19 +155,20 @@ def seal_batch(
         out.end,
         out.room,
         out.runs,
-        out.exhausted,
         flows,
         seal.track_outbound,
     )
     if planned is None:  # a packet among them is not of the plain kind
         return seal.seal(batch, indices, flow, flows, session, mtu, now, out)
-    end, packets, out.room, session.counter, oversized, corrupt = planned
+    end, packets, out.room, session.counter, oversized, corrupt, exhausted = planned
     if end > len(out.data):
         out.reserve(end - out.end)
     out.end = end
     out.packets += packets
     if corrupt:
         out.drops[PacketDrop.BAD_CHECKSUM] += corrupt
+    if exhausted:
+        out.drops[PacketDrop.COUNTER_EXHAUSTED] += exhausted
     return oversized
 
 

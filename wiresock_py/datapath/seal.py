@@ -49,7 +49,7 @@ def seal(
     *indices* and *flow* come from ``classify`` of this very batch (one entry of ``Classified.tunnel``, and
     ``Classified.flow``), or ``parse`` accepted the packets and the caller found their flows. TCP larger than *mtu*, or
     than the peer's MSS, is cut; anything else larger than *mtu* is not sealed but returned: it needs a too-big answer
-    or fragmentation. Once the session's counter is used up the rest is listed in ``out.exhausted``.
+    or fragmentation. What the session has no counters left for is dropped.
     ``session.counter`` moves; the session is not to be used elsewhere meanwhile, so the caller holds the lock around
     it. Until ``out.encrypt()``, for which no lock is needed, the batch has to stay as it is.
     """
@@ -156,7 +156,7 @@ class _Sealing:
         elif not self.batch.flags[i] & _PARTIAL and not _is_sound(data, start, transport, end):
             self.out.drops[PacketDrop.BAD_CHECKSUM] += 1
         elif self.session.counter + -(-(end - payload) // limit) > REJECT_AFTER_MESSAGES:
-            self.out.exhausted.append(i)
+            self.out.drops[PacketDrop.COUNTER_EXHAUSTED] += 1
         else:
             self._seal_cut(start, transport, payload, end, flow, limit)
         return True
@@ -168,7 +168,7 @@ class _Sealing:
         session, out = self.session, self.out
         counter = session.counter
         if counter >= REJECT_AFTER_MESSAGES:
-            out.exhausted.append(i)
+            out.drops[PacketDrop.COUNTER_EXHAUSTED] += 1
             return
         size = end - start
         out.reserve(size + self.multiple + OVERHEAD)

@@ -36,7 +36,7 @@ def sealed(packet: bytes, ends: Ends, *, mtu: int, mss: int, counter: int, vecto
         classify(batch, flows, 1.0, classified)
         [indices] = classified.tunnel.values()
         assert not seal(batch, indices, classified.flow, flows, session, mtu, 1.0, out)
-        noted = out.runs, out.packets, session.counter, flow.packets_out, flow.bytes_out, out.exhausted
+        noted = out.runs, out.packets, session.counter, flow.packets_out, flow.bytes_out, out.drops
         return bytes(out.view[: out.end]), noted
 
 

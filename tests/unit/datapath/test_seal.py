@@ -303,7 +303,7 @@ def test_no_counter_beyond_the_limit_is_used(left: int) -> None:
     packets = [tcp(IPV4), tcp(IPV4, bytes(1368 * 4)), tcp(IPV4)]
     out, oversized, _ = seal_all(packets, flows, near)
     assert oversized == []
-    assert out.exhausted == {0: [0, 1, 2], 1: [1, 2], 5: [2]}[left]
+    assert out.drops == {PacketDrop.COUNTER_EXHAUSTED: {0: 3, 1: 2, 5: 1}[left]}
     assert near.counter == REJECT_AFTER_MESSAGES
     assert out.packets == left
 
