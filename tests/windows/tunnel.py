@@ -5,6 +5,7 @@ that do what they are told. Everything is seen from outside: by the server, by t
 by the wire beyond the driver.
 """
 
+import itertools
 import json
 import os
 import queue
@@ -97,6 +98,7 @@ class Host:
         self._python = environment.python
         self._owners = lab.folder / "owners"
         self._owners.write_text("")
+        self.datapath = "python"
 
     def run_python(self, *arguments: str) -> str:
         return self._windows.run(self._python, *arguments, cwd=ROOT).strip()
@@ -105,15 +107,16 @@ class Host:
         self._windows.start(self._python, "-m", "tests.windows.programs.wire", "eth0", str(port), cwd=ROOT)
 
     def start_client(self, config: str) -> Program:
-        """``wiresock-py run``, capturing and connected."""
+        """``wiresock-py run``, capturing and connected, with the data path of the check."""
         path = self.lab.folder / "wg0.conf"
         path.write_text(config)
         variables = {
             "PYTHONPATH": f"Z:{PROGRAMS / 'injected'};Z:{ROOT}",
             "WIRESOCK_TEST_OWNERS": f"Z:{self._owners}",
         }
-        command = (self._python, "-m", "wiresock_py", "run", f"Z:{path}")
+        command = (self._python, "-m", "wiresock_py", "run", "--datapath", self.datapath, f"Z:{path}")
         client = Program(*self._windows.start_on_terminal(*command, cwd=ROOT, environment=variables))
+        client.hear(f"{self.datapath} data path", START_TIMEOUT)
         client.hear("the rules are in place", START_TIMEOUT)
         print("  " + client.hear("handshake with .* done", START_TIMEOUT).partition("INFO")[2].strip())
         return client
@@ -191,7 +194,8 @@ def run(environment: Environment) -> int:
         host = Host(lab, windows, environment)
         host.start_wire(cable.port)
         cable.start()
-        for check in CHECKS:
+        for datapath, check in itertools.product(environment.datapaths, CHECKS):
+            host.datapath = datapath
             started = time.monotonic()
             try:
                 with lab.capture() as wire:
@@ -201,5 +205,6 @@ def run(environment: Environment) -> int:
                 failed += 1
                 outcome = f"FAILED: {error}"
             seconds = time.monotonic() - started
-            print(f"tunnel: {check.__name__.replace('_', ' ')}: {outcome}, {seconds:.0f} s", flush=True)
+            name = check.__name__.replace("_", " ")
+            print(f"tunnel, {datapath} data path: {name}: {outcome}, {seconds:.0f} s", flush=True)
     return failed
