@@ -142,8 +142,8 @@ def test_a_tunnel_through_a_tunnel_shows_the_link_the_outer_one_only(
     capture.stop()
     assert ports(capture) == {outer.port}
     assert in_the_open(capture) == []
-    mtus = {tunnel["name"]: tunnel["mtu"] for tunnel in running.status()["tunnels"]}
-    assert mtus == {"outer": 1420, "inner": 1420 - (60 if family == 4 else 80)}
+    told = {tunnel["name"]: (tunnel["mtu"], tunnel["via"]) for tunnel in running.status()["tunnels"]}
+    assert told == {"outer": (1420, None), "inner": (1420 - (60 if family == 4 else 80), "outer")}
 
 
 def nested(text: str, outer: str) -> str:

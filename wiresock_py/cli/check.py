@@ -56,6 +56,8 @@ def _summary(config: Config, blocked: Iterable[int]) -> Iterator[str]:
             yield f"  {_domains(peer)}"
         if peer.allow_inbound:
             yield f"  which may open {_join(peer.allow_inbound)} here"
+    if interface.via:
+        yield f"through the tunnel {interface.via}"
     if interface.bypass_lan:
         yield "private networks, and those this machine is connected to, stay outside"
     for version in blocked:
@@ -104,6 +106,7 @@ def _tunnel(config: Config, blocked: Iterable[int]) -> dict[str, object]:
         "dns_search": list(interface.dns_search),
         "mtu": interface.mtu,
         "listen_port": interface.listen_port,
+        "via": interface.via or None,
         "bypass_lan": interface.bypass_lan,
         "blocked_ip_versions": list(blocked),
         "peers": [_peer(peer) for peer in config.peers],

@@ -18,10 +18,11 @@ def table(status: dict[str, Any]) -> Table:
     for heading in ("tunnel", "endpoint", "handshake", "received", "sent", "loss", "RTT"):
         result.add_column(heading)
     for tunnel in status["tunnels"]:
+        name = f"{tunnel['name']} via {tunnel['via']}" if tunnel["via"] else tunnel["name"]
         for peer in tunnel["peers"]:
             age, rtt = peer["handshake_age"], peer["handshake_rtt"]
             result.add_row(
-                tunnel["name"],
+                name,
                 peer["configured_endpoint"] or peer["endpoint"] or "(waits to be called)",
                 "none yet" if age is None else f"{_duration(age)} ago",
                 _size(peer["rx_bytes"]),

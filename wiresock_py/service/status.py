@@ -36,6 +36,7 @@ def describe(engine: Engine, backend: Backend, options: RunOptions) -> dict[str,
             {
                 "name": link.name,
                 "file": link.config.file,
+                "via": link.outer.name if link.outer else None,
                 "mtu": link.mtu,
                 "port": link.socket.port,
                 "peers": peers,

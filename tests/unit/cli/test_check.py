@@ -82,6 +82,15 @@ def test_the_json_is_the_effective_configuration_without_secrets(files: list[str
     assert given["plan"]["dns"] is True
 
 
+def test_a_tunnel_through_another_says_through_which(tmp_path: Path) -> None:
+    inner, outer = tmp_path / "inner.conf", tmp_path / "outer.conf"
+    inner.write_text(conf("AllowedIPs = 10.0.0.0/8", interface="Address = 10.0.0.2\nVia = outer"))
+    outer.write_text(conf("AllowedIPs = 11.0.0.0/8"))
+    assert "  through the tunnel outer\n" in CliRunner().invoke(main, ["check", str(inner), str(outer)]).stdout
+    given = json.loads(CliRunner().invoke(main, ["check", "--json", str(inner), str(outer)]).stdout)
+    assert [tunnel["via"] for tunnel in given["tunnels"]] == ["outer", None]
+
+
 def test_an_unknown_group_is_an_error(files: list[str], tmp_path: Path) -> None:
     empty = tmp_path / "empty.yaml"
     empty.touch()

@@ -28,6 +28,7 @@ STATUS: dict[str, Any] = {
     "tunnels": [
         {
             "name": "wg0",
+            "via": None,
             "peers": [
                 {
                     "configured_endpoint": "vpn.example.net:51820",

@@ -18,6 +18,10 @@ ANSWERS: dict[str, Any] = {
 WAITS = {**ANSWERS, "configured_endpoint": None, "endpoint": None, "handshake_age": None, "handshake_rtt": None}
 
 
+def tunnel(*peers: dict[str, Any], name: str = "wg0", via: str | None = None) -> dict[str, Any]:
+    return {"name": name, "via": via, "peers": peers}
+
+
 def shown(*tunnels: dict[str, Any]) -> str:
     status = {
         "backend": "netfilter",
@@ -32,20 +36,25 @@ def shown(*tunnels: dict[str, Any]) -> str:
 
 
 def test_the_table_has_a_row_for_each_peer() -> None:
-    text = shown({"name": "wg0", "peers": [ANSWERS, {**ANSWERS, "configured_endpoint": "198.51.100.9:51820"}]})
+    text = shown(tunnel(ANSWERS, {**ANSWERS, "configured_endpoint": "198.51.100.9:51820"}))
     assert text.count("wg0") == 2
     for words in ("vpn.example.net:51820", "198.51.100.9:51820", "1 min 15 s ago", "4.8 MiB", "0.4%", "31 ms"):
         assert words in text
 
 
+def test_a_tunnel_through_another_says_through_which() -> None:
+    assert "inner via outer" in shown(tunnel(ANSWERS, name="inner", via="outer"))
+    assert "via" not in shown(tunnel(ANSWERS, name="outer"))
+
+
 def test_it_tells_how_the_client_works_and_its_flows() -> None:
-    text = shown({"name": "wg0", "peers": [ANSWERS]})
+    text = shown(tunnel(ANSWERS))
     assert "netfilter backend, native data path, kill switch app" in text
     assert "2 direct, 3 tunnel, 0 block" in text
 
 
 def test_a_peer_that_never_answered_says_so() -> None:
-    text = shown({"name": "wg0", "peers": [WAITS]})
+    text = shown(tunnel(WAITS))
     assert "none yet" in text
     assert "(waits to be called)" in text
 

@@ -46,6 +46,13 @@ def test_it_tells_tunnels_peers_flows_and_drops(said: dict[str, Any]) -> None:
     assert (said["backend"], said["kill_switch"]) == ("memory", "app")
 
 
+def test_a_tunnel_through_another_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, config(EVERYTHING, file="inner.conf"), config(EVERYTHING, file="outer.conf"))
+    world.links[0].outer = world.links[1]
+    told = describe(world.engine, world.backend, RunOptions(("inner.conf", "outer.conf")))
+    assert [(tunnel["name"], tunnel["via"]) for tunnel in told["tunnels"]] == [("inner", "outer"), ("outer", None)]
+
+
 def test_no_secret_is_in_it(said: dict[str, Any]) -> None:
     text = json.dumps(said)
     for key in (CLIENT_KEY, *SERVER_KEYS):
