@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from wiresock_py.cli.options import config_files, json_output, load_configs, settings_file, tell_notices
-from wiresock_py.config import Config, Peer, Settings, load_settings
+from wiresock_py.config import Config, Notice, Peer, Settings, advise_together, load_settings
 from wiresock_py.filters.registry import backend_class
 from wiresock_py.network import on_link_networks, shared_resolver
 from wiresock_py.rules import Rules
@@ -30,9 +30,10 @@ def check(files: tuple[Path, ...], settings_path: Path | None, as_json: bool) ->
     if settings.backend != "auto":
         backend_class(settings.backend)  # says so if there is none of that name
     rules = Rules(configs, settings, on_link=on_link_networks())
-    tell_notices(configs, rules.notices(shared_resolver()))
+    together = (*advise_together(configs), *rules.notices(shared_resolver()))
+    tell_notices((*(notice for config in configs for notice in config.notices), *together))
     if as_json:
-        click.echo(json.dumps(_as_json(configs, settings, rules), indent=2))
+        click.echo(json.dumps(_as_json(configs, settings, rules, together), indent=2))
         return
     for index, config in enumerate(configs):
         click.echo(f"{config.file}: ok")
@@ -86,12 +87,15 @@ def _domains(peer: Peer) -> str:
     return f"to every name but {_join(peer.disallowed_domains)}"
 
 
-def _as_json(configs: Sequence[Config], settings: Settings, rules: Rules) -> dict[str, object]:
+def _as_json(
+    configs: Sequence[Config], settings: Settings, rules: Rules, together: Iterable[Notice]
+) -> dict[str, object]:
     plan = rules.plan()
     return {
         "tunnels": [_tunnel(config, rules.blocked_versions(index)) for index, config in enumerate(configs)],
         "settings": {**asdict(settings), "rules": _texts(settings.rules)},
         "plan": {"capture": _texts(plan.capture), "leave": _texts(plan.leave), "dns": plan.dns},
+        "warnings": [asdict(notice) for notice in together],
     }
 
 
@@ -110,10 +114,7 @@ def _tunnel(config: Config, blocked: Iterable[int]) -> dict[str, object]:
         "bypass_lan": interface.bypass_lan,
         "blocked_ip_versions": list(blocked),
         "peers": [_peer(peer) for peer in config.peers],
-        "warnings": [
-            {"message": notice.message, "remedy": notice.remedy, "line": notice.line, "column": notice.column}
-            for notice in config.notices
-        ],
+        "warnings": [asdict(notice) for notice in config.notices],
     }
 
 

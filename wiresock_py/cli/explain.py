@@ -75,7 +75,7 @@ def explain(
     """
     configs = load_configs(files)
     rules = Rules(configs, load_settings(settings_path), on_link=on_link_networks())
-    tell_notices((), rules.notices())
+    tell_notices(rules.notices())
     app = SYSTEM if app_name == "SYSTEM" else App(0, 0, app_name)
     address, port = target
     number = socket.IPPROTO_ICMPV6 if protocol == "icmp" and address.version == 6 else _PROTOCOLS[protocol]

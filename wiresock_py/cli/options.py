@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from wiresock_py.config import Config, Notice, advise_together, load
+from wiresock_py.config import Config, Notice, load
 from wiresock_py.errors import ConfigError
 
 # not checked here: whoever opens a file says better what is wrong with it, and with the right exit code
@@ -49,9 +49,8 @@ def load_configs(files: Sequence[Path]) -> list[Config]:
     return configs
 
 
-def tell_notices(configs: Sequence[Config], of_rules: Iterable[Notice] = ()) -> None:
-    """Tell on stderr what the files, each and together, and the rules make one wonder about."""
-    of_files = (notice for config in configs for notice in config.notices)
-    for notice in (*of_files, *advise_together(configs), *of_rules):
+def tell_notices(notices: Iterable[Notice]) -> None:
+    """Tell on stderr what files and rules make one wonder about."""
+    for notice in notices:
         remedy = f" ({notice.remedy})" if notice.remedy else ""
         click.echo(f"{click.style('warning:', fg='yellow')} {notice}{remedy}", err=True)

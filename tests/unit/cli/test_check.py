@@ -146,6 +146,19 @@ def test_what_shadows_what_is_told_across_files(tmp_path: Path) -> None:
     assert "is never met" not in CliRunner().invoke(main, ["check", *reversed(files)]).stderr
 
 
+def test_the_json_has_what_is_told_of_several_files_together(tmp_path: Path) -> None:
+    files = [tmp_path / "a.conf", tmp_path / "b.conf"]
+    for file in files:  # one key pair, and the same rules
+        file.write_text(conf("AllowedIPs = 10.0.0.0/8"))
+    given = json.loads(CliRunner().invoke(main, ["check", "--json", *map(str, files)]).stdout)
+    (keys, rules) = given["warnings"]
+    assert "they share their keys" in keys["message"]
+    assert "is never met" in rules["message"]
+    for warning in (keys, rules):
+        assert warning["file"] == str(files[1])
+        assert warning["line"] > 0
+
+
 def test_a_resolver_that_asks_outside_for_the_tunnels_apps_is_told(
     files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

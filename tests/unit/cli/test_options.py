@@ -23,7 +23,7 @@ def test_a_mistake_in_one_file_does_not_hide_those_of_the_next(tmp_path: Path) -
 
 
 def test_notices_go_to_stderr_a_line_each_with_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
-    tell_notices([config()], config(file="b.conf").notices)
+    tell_notices([*config().notices, *config(file="b.conf").notices])
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.splitlines() == [
