@@ -40,6 +40,12 @@ def advise(config: Config) -> Iterator[Notice]:
             place = config.interface.place("DNS", server)
             message = f"DNS server {server} cannot be reached through this tunnel, so no query is sent to it"
             yield Notice(message, "add it to the AllowedIPs of the peer that it is behind", config.file, *place)
+    if config.interface.dns_search:
+        first, *others = config.interface.dns_search
+        names = f"search domains {', '.join((first, *others))} are" if others else f"search domain {first} is"
+        message = f"the {names} not used: this client leaves this machine's DNS settings as they are"
+        place = config.interface.place("DNS", first)
+        yield Notice(message, f"write names in full, as in host.{first}", config.file, *place)
 
 
 def _families(config: Config, peer: Peer) -> Iterator[Notice]:

@@ -48,6 +48,16 @@ def test_a_dns_server_outside_the_tunnel_is_told() -> None:
     assert message.startswith("wg0.conf:4:17: DNS server 1.1.1.1 cannot be reached")
 
 
+@pytest.mark.parametrize(
+    ("domains", "expected"),
+    [("corp.test", "search domain corp.test is not used"), ("a.test, b.test", "search domains a.test, b.test are not")],
+)
+def test_search_domains_are_told_to_be_of_no_use(domains: str, expected: str) -> None:
+    (message,) = messages(config(COMPLETE, interface=f"Address = 10.0.0.2, fd00::2\nDNS = 1.1.1.1, {domains}"))
+    assert message.startswith("wg0.conf:4:16: ")
+    assert expected in message
+
+
 @pytest.mark.skipif(os.name != "posix", reason="for other systems: permission bits are a matter of POSIX")
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o777])
 def test_a_file_others_can_read_is_told_with_the_remedy(tmp_path: Path, mode: int) -> None:
