@@ -49,6 +49,7 @@ class UdpReader:
 def send_runs(
     number: int, data: memoryview, runs: list[tuple[int, int, int]], address: bytes, /
 ) -> tuple[int, int]: ...
+def inject(ipv4: int, ipv6: int, packets: Sequence[Sequence[Buffer]], /) -> list[tuple[int, int]]: ...
 def fill(
     number: int,
     data: memoryview,

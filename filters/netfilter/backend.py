@@ -57,7 +57,8 @@ class NetfilterBackend:
         self, marks: Marks | None = None, queues: tuple[int, int] = (51820, 51821), *, compiled: bool = False
     ) -> None:
         """*queues* are the NFQUEUE numbers for TCP and for everything else; *compiled* says whether the compiled data
-        path is in use, which brings a reader for them."""
+        path is in use, which brings its own system calls."""
+        self._compiled = compiled
         self._marks = marks or Marks()
         self._tcp = Queue(queues[0], self._marks.bypass, gso=True, compiled=compiled)
         self._other = Queue(queues[1], self._marks.bypass, gso=False, compiled=compiled)
@@ -300,8 +301,8 @@ class NetfilterBackend:
         self._loopback = socket.if_nametoindex("lo")
         self._opened = True
         try:
-            self._into_stack = Injector(self._marks.injected)
-            self._past_capture = Injector(self._marks.both)
+            self._into_stack = Injector(self._marks.injected, compiled=self._compiled)
+            self._past_capture = Injector(self._marks.both, compiled=self._compiled)
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._poll = select.poll()
             self._poll.register(self._wake, select.POLLIN)

@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 assert sys.platform == "linux"
@@ -45,13 +45,23 @@ _REFUSALS = {
 }
 
 Address = tuple[str, int] | tuple[str, int, int, int]
+# (IPv4 socket, IPv6 socket or -1, packets) -> (index, error) of those not taken; no error where Python is to try.
+Inject = Callable[[int, int, Sequence[Sequence[Buffer]]], list[tuple[int, int]]]
 
 
 class Injector:
     """Sends complete IP packets of both families with one mark. May be used by several threads."""
 
-    def __init__(self, mark: int) -> None:
-        """Raises BackendError without the rights for it. A host without IPv6 gets none."""
+    def __init__(self, mark: int, *, compiled: bool = False) -> None:
+        """Raises BackendError without the rights for it. A host without IPv6 gets none.
+
+        *compiled*: whether there is the compiled ``inject``, which sends many packets in one call.
+        """
+        self._inject: Inject | None = None
+        if compiled:
+            from wiresock_py import _native  # only here is it known to be there
+
+            self._inject = _native.inject
         self.refusals: Counter[str] = Counter()
         self._addresses: dict[bytes, Address] = {}
         self._ipv4 = _raw_socket(socket.AF_INET, mark)
@@ -75,6 +85,8 @@ class Injector:
         With *adapter* >= 0 they leave as from their own source address, by that interface (0: as routed).
         """
         sent = 0
+        if self._inject is not None and adapter < 0:
+            packets, sent = self._sent_compiled(self._inject, packets)
         for packet in packets:
             head = packet[0]
             try:
@@ -88,6 +100,17 @@ class Injector:
             except (IndexError, ValueError):
                 self.refusals["malformed"] += 1
         return sent
+
+    def _sent_compiled(self, inject: Inject, packets: Sequence[Sequence[Buffer]]) -> tuple[list[Sequence[Buffer]], int]:
+        """The packets that are left for Python to send, and how many were taken."""
+        left: list[Sequence[Buffer]] = []
+        refused = inject(self._ipv4.fileno(), self._ipv6.fileno() if self._ipv6 is not None else -1, packets)
+        for index, error in refused:
+            if error:
+                self.refusals[_REFUSALS.get(error, "not_sent")] += 1
+            else:
+                left.append(packets[index])
+        return left, len(packets) - len(refused)
 
     def _send4(self, packet: Sequence[Buffer], ends: bytes, adapter: int) -> None:
         address = self._addresses.get(ends) or self._remember(ends, (socket.inet_ntop(socket.AF_INET, ends[4:]), 0))

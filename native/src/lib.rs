@@ -8,6 +8,8 @@ mod classify;
 mod cut;
 mod flow;
 mod headers;
+#[cfg(target_os = "linux")]
+mod injection;
 mod memory;
 mod merge;
 mod open;
@@ -27,6 +29,9 @@ mod _native {
     use crate::classify::classify;
     #[pymodule_export]
     use crate::flow::FlowState;
+    #[cfg(target_os = "linux")]
+    #[pymodule_export]
+    use crate::injection::inject;
     #[pymodule_export]
     use crate::open::open_datagrams;
     #[cfg(target_os = "linux")]

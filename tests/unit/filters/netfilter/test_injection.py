@@ -21,9 +21,9 @@ MARK = 0x4000_0000
 PLAN = CapturePlan((ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")))
 
 
-@pytest.fixture
-def injector(world: NetfilterWorld) -> Iterator[Injector]:
-    found = Injector(MARK)
+@pytest.fixture(params=[False, True], ids=["python", "compiled"])
+def injector(request: pytest.FixtureRequest, world: NetfilterWorld) -> Iterator[Injector]:
+    found = Injector(MARK, compiled=request.param)
     yield found
     found.close()
 
@@ -121,10 +121,26 @@ def test_a_held_packet_leaves_by_the_adapter_it_was_captured_on(world: Netfilter
     assert packet[20:] in [seen[20:] for seen in world.left_packets("side0")]
 
 
-def test_remembered_addresses_are_bounded(world: NetfilterWorld, injector: Injector) -> None:
+def test_a_closed_injector_takes_nothing(injector: Injector) -> None:
+    injector.close()
+    assert injector.send([[answer("10.77.0.2", 6000)], [answer("fd77::2", 6000)]]) == 0
+    assert injector.refusals.total() == 2
+
+
+def test_the_parts_of_a_packet_arrive_as_one(world: NetfilterWorld, injector: Injector) -> None:
+    app = world.listen("10.77.0.2", 6000)
+    whole = answer("10.77.0.2", 6000, b"in three parts")
+    view = memoryview(bytearray(whole))
+    assert injector.send([[view[:20], bytes(view[20:30]), view[30:]]]) == 1
+    assert app.received()[0] == b"in three parts"
+
+
+def test_remembered_addresses_are_bounded(world: NetfilterWorld) -> None:
+    injector = Injector(MARK)
     packets = [[answer(f"127.{i // 256}.{i % 256}.1", 6000)] for i in range(MAX_REMEMBERED + 10)]
     assert injector.send(packets) == len(packets)
     assert len(injector._addresses) <= MAX_REMEMBERED
+    injector.close()
 
 
 def test_a_host_without_ipv6_still_injects_ipv4(monkeypatch: pytest.MonkeyPatch, world: NetfilterWorld) -> None:
