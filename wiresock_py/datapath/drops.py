@@ -8,7 +8,7 @@ class PacketDrop(StrEnum):
 
     # Inner packets, either direction.
     TOO_SHORT = "packet_too_short"  # the IP header or the transport header is not all there
-    NOT_IP = "packet_not_ip"  # the version nibble is neither 4 nor 6
+    NOT_IP = "packet_not_ip"  # the version nibble is neither 4 nor 6, or not that of the packet around it
     BAD_LENGTH = "packet_bad_length"  # a length field points outside the packet or below its own header
     BAD_EXTENSION = "packet_bad_extension"  # an IPv6 extension header runs past the packet, or too many of them
     BAD_FRAGMENT = "packet_bad_fragment"  # a fragment that overlaps the transport header (RFC 1858, RFC 3128)

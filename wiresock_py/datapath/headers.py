@@ -89,7 +89,8 @@ class Header(NamedTuple):
 
     @property
     def is_icmp_error(self) -> bool:
-        errors = ICMP_ERRORS if self.protocol == ICMP else ICMPV6_ERRORS if self.protocol == ICMPV6 else ()
+        """Of the packet's own IP version: the other's ICMP in it means nothing to any stack."""
+        errors = {(4, ICMP): ICMP_ERRORS, (6, ICMPV6): ICMPV6_ERRORS}.get((self.version, self.protocol), ())
         return self.icmp_type in errors
 
     @property

@@ -25,8 +25,14 @@ _TCP_CHECKSUM_END = 18
 
 
 def parse_embedded(packet: Buffer, header: Header) -> Header | PacketDrop:
-    """The packet that the ICMP error *packet* complains about; offsets count from that packet's own first byte."""
-    return parse(memoryview(packet)[header.transport + ICMP_HEADER : header.length], embedded=True)
+    """The packet that the ICMP error *packet* complains about; offsets count from that packet's own first byte.
+
+    One of the other IP version was never sent in answer to that, and its addresses do not fit the error's.
+    """
+    embedded = parse(memoryview(packet)[header.transport + ICMP_HEADER : header.length], embedded=True)
+    if isinstance(embedded, Header) and embedded.version != header.version:
+        return PacketDrop.NOT_IP
+    return embedded
 
 
 def translate_error(packet: Buffer, header: Header, flow: Flow, *, outbound: bool) -> bytes | None:

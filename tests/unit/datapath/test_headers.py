@@ -189,6 +189,11 @@ def test_an_embedded_packet_may_end_early() -> None:
     assert parse_embedded(packet, read(packet)) is PacketDrop.TOO_SHORT
 
 
+def test_the_other_familys_icmp_is_no_error() -> None:
+    for packet in (IPV4.ip(proto=58) / ICMPv6PacketTooBig() / IPv6() / UDP(), IPV6.ip(nh=1) / ICMP(type=3) / IP()):
+        assert not read(bytes(packet)).is_icmp_error
+
+
 def test_an_ipv6_error_is_recognized_behind_extension_headers() -> None:
     packet = bytes(IPV6.ip() / IPv6ExtHdrDestOpt() / ICMPv6PacketTooBig() / IPv6() / UDP())
     assert read(packet).is_icmp_error

@@ -26,6 +26,7 @@ from tests.support.traffic import (
 )
 from wiresock_py.datapath import (
     Header,
+    PacketDrop,
     PythonFlow,
     icmp_too_big,
     icmp_unreachable,
@@ -183,6 +184,15 @@ def test_what_embeds_nothing_readable_is_not_translated() -> None:
     flow = tunnelled(flow_table(), IPV4, 17)
     error = unreachable(IPV4, IPV4.server, IPV4.tunnel, b"\x45\0\0")
     assert translate_error(error, read(error), flow, outbound=False) is None
+
+
+def test_an_error_about_a_packet_of_the_other_family_is_not_translated() -> None:
+    for ends, others in ((IPV4, IPV6), (IPV6, IPV4)):
+        flow = tunnelled(flow_table(), others, 17)
+        sent = bytes(others.ip(others.tunnel, others.server) / UDP(sport=40000, dport=443))
+        error = unreachable(ends, ends.server, ends.tunnel, sent)
+        assert isinstance(parse_embedded(error, read(error)), PacketDrop)
+        assert translate_error(error, read(error), flow, outbound=False) is None
 
 
 @given(st.binary(max_size=80), st.booleans(), st.sampled_from([IPV4, IPV6]), st.sampled_from([1, 6, 17, 44, 58, 136]))

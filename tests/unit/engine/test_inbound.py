@@ -228,6 +228,16 @@ def test_an_icmp_error_about_a_packet_we_did_not_send_is_dropped_and_counted(wor
     assert world.delivered() == []
 
 
+@pytest.mark.parametrize(("version", "about"), [(4, 6), (6, 4)])
+def test_an_icmp_error_about_a_packet_of_the_other_ip_version_is_dropped_and_counted(
+    world: World, version: int, about: int
+) -> None:
+    error = ICMP(type=11) if version == 4 else ICMPv6TimeExceeded()
+    sent = dissect(outgoing(UDP(sport=PORT, dport=ECHO) / Raw(b"hello"), about, source=TUNNEL[about]))
+    assert new_drops(world, lambda: world.server_sends(incoming(error / sent, version))) == {"inner_unsolicited": 1}
+    assert world.delivered() == []
+
+
 def test_an_icmp_error_about_a_direct_flow_is_dropped_and_counted(world: World) -> None:
     world.host_sends(outgoing(UDP(sport=PORT + 1, dport=ECHO) / Raw(b"direct")))
     embedded = IP(outgoing(UDP(sport=PORT + 1, dport=ECHO) / Raw(b"direct")))
