@@ -17,6 +17,9 @@ from wiresock_py.filters.base import Buffer
 
 TTL = 64  # RFC 1700's recommended default
 
+LONGEST_TRANSPORT = 60
+"""TCP's header with all its options."""
+
 _IPV4 = struct.Struct(">BBHHHBBH4s4s")
 _IPV6 = struct.Struct(">IHBB16s16s")
 _LENGTH = struct.Struct(">H")
@@ -69,13 +72,14 @@ def fragment_at_source(packet: Buffer, header: Header, mtu: int, identification:
     """Cut an IPv6 packet of this host into fragments of at most *mtu* bytes, as its sender may (RFC 8200 section 4.5).
 
     The checksums of *packet* are complete; *identification* is not used for the same two addresses again soon. Empty
-    if it is a fragment already, or has headers that each fragment would have to repeat.
+    if it is a fragment already, or has headers that each fragment would have to repeat, or more of them than the first
+    one has room for: they may not be divided (RFC 7112).
     """
     view = memoryview(packet)
     next_header = view[6]
-    if header.is_fragment or next_header in (HOP_BY_HOP, ROUTING):
-        return []
     room = (mtu - IPV6_HEADER - FRAGMENT_HEADER) & ~7
+    if header.is_fragment or next_header in (HOP_BY_HOP, ROUTING) or header.transport + LONGEST_TRANSPORT > room:
+        return []
     head = bytearray(view[:IPV6_HEADER])
     head[6] = FRAGMENT
     fragments = []

@@ -175,7 +175,7 @@ class Outbound:
         with self._lock:
             whole, _ = translate_batch(batch, [index], flow, self._flows, MAX_PACKET, now)
         for translated in whole:
-            link.write(peer, _fragments(translated, link.mtu), now)
+            link.write(peer, self._fragments(translated, link.mtu), now)
 
     def _may_be_told(self, header: Header, flow: Flow | None, link: Link) -> bool:
         """Whether a too-big answer is the right one to a packet that no router may fragment.
@@ -325,8 +325,22 @@ class Outbound:
             packets, oversized = translate_batch(batch, range(len(batch)), flow, self._flows, mtu, now)
             whole, _ = translate_batch(batch, oversized, flow, self._flows, MAX_PACKET, now)
         for packet in whole:
-            packets += _fragments(packet, mtu)
+            packets += self._fragments(packet, mtu)
         self._backend.send_to_network([[packet] for packet in packets], adapter)
+
+    def _fragments(self, packet: bytes, mtu: int) -> list[bytes]:
+        """*packet*, of this host and with its checksums complete, cut to *mtu*; empty, and counted, if it cannot be."""
+        header = parse(packet)
+        pieces: list[bytes] = []
+        if isinstance(header, PacketDrop):
+            pass
+        elif header.version == 6:
+            pieces = fragment_at_source(packet, header, mtu, secrets.randbits(32))
+        else:
+            pieces = fragment(packet, header._replace(dont_fragment=False), mtu)
+        if not pieces:
+            self.counters["unfragmentable"] += 1
+        return pieces
 
 
 def _mtu(adapter: int) -> int:
@@ -352,13 +366,3 @@ def _batch(packets: Sequence[HeldPacket]) -> PacketBatch:
         batch.flags.append(packet.flags)
         offset += len(packet.data)
     return batch
-
-
-def _fragments(packet: bytes, mtu: int) -> list[bytes]:
-    """*packet*, of this host and with its checksums complete, cut to *mtu*; empty if it cannot be."""
-    header = parse(packet)
-    if isinstance(header, PacketDrop):
-        return []
-    if header.version == 6:
-        return fragment_at_source(packet, header, mtu, secrets.randbits(32))
-    return fragment(packet, header._replace(dont_fragment=False), mtu)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, UDP, IPOption, IPOption_NOP, IPOption_RR
-from scapy.layers.inet6 import IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting
+from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, PadN
 
 from tests.support.traffic import IPV4, IPV6, Ends, address, assert_sound
 from wiresock_py.datapath import Header, fragment, fragment_at_source, parse
@@ -97,6 +97,19 @@ def test_what_must_be_repeated_or_is_a_fragment_already_is_not_cut() -> None:
     for extension in (IPv6ExtHdrHopByHop(), IPv6ExtHdrRouting(), IPv6ExtHdrFragment(m=1)):
         packet = bytes(IPV6.ip() / extension / UDP(sport=1, dport=2, len=3000) / bytes(2992))
         assert fragment_at_source(packet, header_of(packet), 1280, 1) == []
+
+
+def test_headers_are_not_divided_between_fragments() -> None:
+    def behind(count: int) -> bytes:
+        packet = IPV6.ip()
+        for _ in range(count):
+            packet /= IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(250))])
+        return bytes(packet / UDP(sport=1, dport=2) / bytes(3000))
+
+    for packet in map(behind, (1, 3)):
+        first = header_of(fragment_at_source(packet, header_of(packet), 1280, 1)[0])
+        assert (first.protocol, first.source_port) == (17, 1)
+    assert fragment_at_source(behind(5), header_of(behind(5)), 1280, 1) == []
 
 
 def assert_header_sound(packet: bytes) -> IP:

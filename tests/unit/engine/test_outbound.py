@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPv6ExtHdrDestOpt
+from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop
 from scapy.packet import Packet, Raw
 
 from tests.support.dns_messages import A, answer, query
@@ -308,6 +308,13 @@ def test_a_datagram_larger_than_the_link_goes_into_the_tunnel_in_fragments(make:
     assert len(pieces) == 3
     assert all(len(piece) <= 1420 and piece.src == TUNNEL[version] for piece in pieces)
     assert (world.outside(), world.delivered()) == ([], [])
+
+
+def test_what_cannot_be_fragmented_is_dropped_and_counted(make: Make) -> None:
+    world = make()
+    world.host_sends(outgoing(IPv6ExtHdrHopByHop() / udp(CHROME_PORT, bytes(3000)), 6))
+    assert (world.server.take(), world.outside(), world.delivered()) == ([], [], [])
+    assert world.engine.counters()["unfragmentable"] == 1
 
 
 # Blocked
