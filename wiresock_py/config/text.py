@@ -11,26 +11,29 @@ _SHOWN_LENGTH = 60
 
 # A key that was pasted into the wrong place must not be echoed, nor half of one. Text of base64's alphabet counts as
 # one when it changes between capitals, small letters and digits often: at random that happens at three of five
-# letters, in paths and CamelCase at one of five. Of 100,000 random keys this limit lets two pass.
+# letters, in paths and CamelCase at one of five. Of 100,000 random keys this limit lets two pass. Longer text is looked
+# at a key's length at a time, so that nothing pasted beside a key can hide it.
 _BASE64_RUN = re.compile(r"[A-Za-z0-9+/]{22,}")
 _CHANGE = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[a-z0-9])|(?<=[0-9])(?=[A-Za-z])")
 _MOST_CHANGES = 0.28
+_KEY_LENGTH, _STEP = 43, 11
 
 
 def looks_like_key(text: str) -> bool:
     """Whether *text* contains what may be a key, or a good part of one."""
-    for run in _BASE64_RUN.findall(text):
-        letters = re.sub("[+/]", "", run)
-        if len(_CHANGE.findall(letters)) > _MOST_CHANGES * len(letters):
-            return True
+    # a key copied out of a document may have characters in it that nobody sees
+    for run in _BASE64_RUN.findall("".join(filter(str.isprintable, text))):
+        for start in range(0, max(1, len(run) - _KEY_LENGTH + 1), _STEP):
+            letters = re.sub("[+/]", "", run[start : start + _KEY_LENGTH])
+            if len(_CHANGE.findall(letters)) > _MOST_CHANGES * len(letters):
+                return True
     return False
 
 
 def shown(text: str) -> str:
     """*text* for a message: quoted, shortened, unprintable characters escaped, and never a key."""
-    if looks_like_key(text):
-        return "text that looks like a key (not shown)"
-    return repr(text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 1] + "…")
+    short = repr(text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 1] + "…")
+    return "text that looks like a key (not shown)" if looks_like_key(text) or looks_like_key(short) else short
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -34,6 +34,15 @@ def test_a_key_or_a_good_part_of_one_is_never_shown() -> None:
             assert key[4:20] not in shown(text)
 
 
+@pytest.mark.parametrize("between", ["\x1b", "\u200b", "\u00ad"])
+def test_nothing_hides_a_key_that_stands_beside_or_inside_it(between: str) -> None:
+    chance = random.Random(3)
+    for _ in range(100):
+        key = b64encode(chance.randbytes(32)).decode()
+        for text in ("O" * 200 + key, key[:-1] + "O" * 200, key[:20] + between + key[20:]):
+            assert shown(text) == "text that looks like a key (not shown)", text
+
+
 def test_shown_text_is_short_and_printable() -> None:
     assert shown("a\x00\u200bb") == r"'a\x00\u200bb'"
     assert len(shown("word " * 100)) < 70
