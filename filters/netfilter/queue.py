@@ -69,9 +69,9 @@ TRUNCATED = int(PacketFlag.TRUNCATED)
 FORWARDED = int(PacketFlag.FORWARDED)
 
 _ATTRIBUTE = struct.Struct("=HHI").unpack_from
-# The attributes as they come for nearly every packet: its header, the adapter, then SKB_INFO or the payload. The first
-# two are compared as one word each, type and length together.
-_USUAL = struct.Struct("=II4xIIHHI").unpack_from
+# The attributes as they come for nearly every packet: its header (with the hook), the adapter, then SKB_INFO or the
+# payload. Types and lengths of the first two are compared as one word each.
+_USUAL = struct.Struct("=II2xBxIIHHI").unpack_from
 _USUAL_SIZE = 20 + 12 + 8 + 8 + 8
 _PACKET_HDR_WORD = int.from_bytes(struct.pack("=HH", 11, NFQA_PACKET_HDR), sys.byteorder)
 _OUTDEV_WORD = int.from_bytes(struct.pack("=HH", 8, NFQA_IFINDEX_OUTDEV), sys.byteorder)
@@ -86,8 +86,8 @@ def parse_packet(data: memoryview, start: int, end: int) -> tuple[int, int, int,
     The token is the packet's id with its mark above, which a BYPASS verdict has to give back with one bit more.
     """
     if end - start >= _USUAL_SIZE:  # all of this host's without a mark look like this; one look, not one an attribute
-        first, identifier, second, adapter, size, kind, value = _USUAL(data, start + 20)
-        if first == _PACKET_HDR_WORD and second == _OUTDEV_WORD:
+        first, identifier, hook, second, adapter, size, kind, value = _USUAL(data, start + 20)
+        if first == _PACKET_HDR_WORD and second == _OUTDEV_WORD and hook != NF_INET_FORWARD:
             at = start + 40
             info = 0
             if kind == NFQA_SKB_INFO:
@@ -113,7 +113,7 @@ def _parse_any(data: memoryview, start: int, end: int) -> tuple[int, int, int, i
             offset, length = at + 4, size - 4
         elif kind == NFQA_PACKET_HDR:
             identifier = socket.ntohl(value)
-            if size > HOOK_AT and data[at + HOOK_AT] == NF_INET_FORWARD:
+            if size > HOOK_AT and at + HOOK_AT < end and data[at + HOOK_AT] == NF_INET_FORWARD:
                 forwarded = FORWARDED
         elif kind == NFQA_IFINDEX_OUTDEV:
             adapter = socket.ntohl(value)

@@ -54,10 +54,17 @@ def test_another_machines_packet_is_told_by_the_hook_it_was_queued_at() -> None:
     came_by = number(5, 7)  # NFQA_IFINDEX_INDEV
     parts = (number(queue.NFQA_IFINDEX_OUTDEV, 5), attribute(queue.NFQA_PAYLOAD, bytes(20)))
     for hook, flags in ((queue.NF_INET_FORWARD, PacketFlag.FORWARDED), (3, PacketFlag.NONE)):
-        message = packet_message(header(1, hook), came_by, *parts)
-        parsed = parse_packet(memoryview(message), 0, len(message))
-        assert parsed is not None
-        assert parsed[1] == flags
+        for rest in ((came_by, *parts), parts):
+            message = packet_message(header(1, hook), *rest)
+            parsed = parse_packet(memoryview(message), 0, len(message))
+            assert parsed is not None
+            assert parsed[1] == flags
+
+
+def test_a_hook_beyond_the_message_is_none_of_it() -> None:
+    message = struct.pack("=HHI", 11, queue.NFQA_PACKET_HDR, 1)
+    data = memoryview(packet_message(message) + bytes((0, 0, queue.NF_INET_FORWARD)))
+    assert parse_packet(data, 0, len(data) - 3) == (socket.ntohl(1), PacketFlag.TRUNCATED, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
