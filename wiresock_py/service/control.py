@@ -107,7 +107,7 @@ def ask(path: Path, request: dict[str, Any], *, timeout: float = TIMEOUT) -> dic
         raise ControlError(
             f"no wiresock-py is running here: nothing answers on {path}", "start one: wiresock-py run FILE"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ControlError(f"the client at {path} did not answer: {error}", "is it being stopped?") from None
     if not isinstance(answer, dict):
         raise ControlError(f"the answer on {path} is not one of wiresock-py")

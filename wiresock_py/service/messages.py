@@ -25,6 +25,6 @@ def receive(stream: IO[bytes]) -> dict[str, Any] | None:
         return None
     try:
         message = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return message if isinstance(message, dict) and isinstance(message.get("kind"), str) else None

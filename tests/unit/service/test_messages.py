@@ -18,7 +18,8 @@ def test_what_is_sent_is_received_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"{}\n", b"no json\n", b"[]\n", b'{"kind": 1}\n', b'{"kind": "stop"}', b"\xff\n"]
+    "said",
+    [b"", b"{}\n", b"no json\n", b"[]\n", b'{"kind": 1}\n', b'{"kind": "stop"}', b"\xff\n", b"[" * 100_000 + b"\n"],
 )
 def test_a_message_cut_off_or_of_another_shape_is_none(said: bytes) -> None:
     assert messages.receive(io.BytesIO(said)) is None
