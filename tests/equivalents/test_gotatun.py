@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import pytest
 
 from tests.support.link import Impairment, Network
-from tests.support.peers import ALICE, BOB, CLIENT, EVERYWHERE, PACKET, SERVER, connect, device, pair
+from tests.support.peers import ALICE, BOB, CLIENT, EVERYWHERE, PACKET, SERVER, connect, device, kinds, pair
 from tests.vectors.cookies import put_under_load
 from wiresock_py.crypto.cookie import CookieGenerator
 from wiresock_py.crypto.device import Device
@@ -17,10 +17,6 @@ from wiresock_py.crypto.results import Datagram
 from wiresock_py.crypto.tunnel import Tunnel
 
 PSK = PresharedKey(b"p" * 32)
-
-
-def kinds(datagrams: Iterable[Datagram]) -> list[int]:
-    return [datagram.data[0] for datagram in datagrams]
 
 
 def server_under_load() -> tuple[Tunnel, Device]:

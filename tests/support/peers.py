@@ -108,3 +108,13 @@ def packets_of(received: Iterable[Received]) -> list[bytes]:
 
 def datagrams_of(received: Iterable[Received]) -> list[Datagram]:
     return [datagram for one in received for datagram in one.datagrams]
+
+
+def numbered(count: int) -> list[bytes]:
+    """As many packets, each another one."""
+    return [PACKET[:-2] + number.to_bytes(2, "big") for number in range(count)]
+
+
+def kinds(datagrams: Iterable[Datagram]) -> list[int]:
+    """The message type of each."""
+    return [datagram.data[0] for datagram in datagrams]

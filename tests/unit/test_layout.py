@@ -1,4 +1,4 @@
-"""The tree: unit tests stand where what they test stands."""
+"""The tree: unit tests stand where what they test stands; what is too long for one file is test_MODULE_ASPECT.py."""
 
 from pathlib import Path
 
@@ -16,8 +16,12 @@ def source_of(test: Path) -> Path:
     parts = test.relative_to(UNIT).parts
     tree = TREES.get(parts[0]) if len(parts) > 1 else None
     folder = tree.joinpath(*parts[1:-1]) if tree else ROOT.joinpath("wiresock_py", *parts[:-1])
-    name = parts[-1].removeprefix("test_")
-    return folder / ("__init__.py" if name == "package.py" else name)
+    name = parts[-1].removeprefix("test_").removesuffix(".py")
+    if name == "package":
+        return folder / "__init__.py"
+    words = name.split("_")
+    candidates = [folder / f"{'_'.join(words[:count])}.py" for count in range(len(words), 0, -1)]
+    return next((path for path in candidates if path.exists()), candidates[0])
 
 
 TESTS = sorted(path for path in UNIT.rglob("test_*.py") if path.name not in ABOUT_THE_PROJECT)

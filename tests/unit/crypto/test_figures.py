@@ -2,19 +2,8 @@
 
 import pytest
 
-from tests.support.peers import CLIENT, PACKET, SERVER, carry, connect, pair
+from tests.support.peers import CLIENT, SERVER, carry, numbered, pair
 from wiresock_py.crypto.tunnel import Tunnel
-
-
-def numbered(count: int) -> list[bytes]:
-    return [PACKET[:-2] + number.to_bytes(2, "big") for number in range(count)]
-
-
-@pytest.fixture
-def ends() -> tuple[Tunnel, Tunnel]:
-    client, server = pair()
-    connect(client, server)
-    return client, server
 
 
 def test_stats_count_udp_payloads_handshakes_included(ends: tuple[Tunnel, Tunnel]) -> None:

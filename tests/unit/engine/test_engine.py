@@ -39,6 +39,8 @@ from wiresock_py.flow import FiveTuple
 
 CHROME_ONLY = f"{EVERYTHING}\nAllowedApps = chrome"
 PORT = 5000
+DIRECT = outgoing(UDP(sport=PORT + 1, dport=7) / Raw(b"data"))
+"""Of an app that is not meant."""
 
 Make = Callable[..., World]
 
@@ -179,6 +181,54 @@ def test_counters_and_figures_hold_no_key(make: Make) -> None:
     world.host_sends(b"\x45rubbish", outgoing(UDP(sport=9, dport=7)))
     assert set(world.engine.counters()) >= {"owner_gone", "held_overflow", "answers_suppressed"}
     assert all(isinstance(count, int) for count in world.engine.counters().values())
+
+
+# Kill switch
+
+
+@pytest.mark.parametrize("with_links", [True, False])
+def test_kill_switch_all_drops_direct_packets_too_while_there_is_no_tunnel(make: Make, with_links: bool) -> None:
+    world = make(kill_switch="all", connected=False, with_links=with_links)
+    for server in world.servers:
+        server.silent = True
+    world.host_sends(DIRECT)  # before any tick: undecided, then known
+    world.host_sends(DIRECT)
+    world.pass_time(1)
+    world.host_sends(DIRECT)
+    assert world.outside() == []
+    assert world.engine.counters()["kill_switch"] == 3
+
+
+def test_kill_switch_all_passes_direct_packets_with_a_tunnel_and_stops_them_when_it_goes(make: Make) -> None:
+    world = make(kill_switch="all")
+    world.tick()
+    world.host_sends(DIRECT)
+    world.host_sends(DIRECT)
+    assert len(world.outside()) == 2
+    world.server.silent = True
+    world.pass_time(181, step=1)  # longer than any session lives
+    world.host_sends(DIRECT)
+    assert world.outside() == []
+    world.server.silent = False
+    world.pass_time(10, step=1)
+    world.host_sends(DIRECT)
+    assert len(world.outside()) == 1
+
+
+def test_kill_switch_all_does_not_take_an_idle_tunnel_for_a_dead_one(make: Make) -> None:
+    world = make(kill_switch="all")
+    world.pass_time(400, step=1)
+    world.host_sends(DIRECT)
+    assert len(world.outside()) == 1
+
+
+@pytest.mark.parametrize("kill_switch", ["app", "off"])
+def test_other_kill_switches_leave_direct_packets_alone(make: Make, kill_switch: str) -> None:
+    world = make(kill_switch=kill_switch)
+    world.server.silent = True
+    world.pass_time(181, step=1)
+    world.host_sends(DIRECT, outgoing(UDP(sport=PORT, dport=7)))
+    assert [dissect(packet).sport for packet in world.outside()] == [PORT + 1]
 
 
 # The end

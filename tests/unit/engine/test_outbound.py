@@ -450,51 +450,6 @@ def test_without_links_the_line_drops_the_tunnels_packets_and_passes_the_others(
     assert world.delivered() == []
 
 
-@pytest.mark.parametrize("with_links", [True, False])
-def test_kill_switch_all_drops_direct_packets_too_while_there_is_no_tunnel(make: Make, with_links: bool) -> None:
-    world = make(kill_switch="all", connected=False, with_links=with_links)
-    for server in world.servers:
-        server.silent = True
-    world.host_sends(outgoing(udp(FIREFOX_PORT)))  # before any tick: undecided, then known
-    world.host_sends(outgoing(udp(FIREFOX_PORT)))
-    world.pass_time(1)
-    world.host_sends(outgoing(udp(FIREFOX_PORT)))
-    assert world.outside() == []
-    assert world.engine.counters()["kill_switch"] == 3
-
-
-def test_kill_switch_all_passes_direct_packets_with_a_tunnel_and_stops_them_when_it_goes(make: Make) -> None:
-    world = make(kill_switch="all")
-    world.tick()
-    world.host_sends(outgoing(udp(FIREFOX_PORT)))
-    world.host_sends(outgoing(udp(FIREFOX_PORT)))
-    assert len(world.outside()) == 2
-    world.server.silent = True
-    world.pass_time(181, step=1)  # longer than any session lives
-    world.host_sends(outgoing(udp(FIREFOX_PORT)))
-    assert world.outside() == []
-    world.server.silent = False
-    world.pass_time(10, step=1)
-    world.host_sends(outgoing(udp(FIREFOX_PORT)))
-    assert len(world.outside()) == 1
-
-
-def test_kill_switch_all_does_not_take_an_idle_tunnel_for_a_dead_one(make: Make) -> None:
-    world = make(kill_switch="all")
-    world.pass_time(400, step=1)
-    world.host_sends(outgoing(udp(FIREFOX_PORT)))
-    assert len(world.outside()) == 1
-
-
-@pytest.mark.parametrize("kill_switch", ["app", "off"])
-def test_other_kill_switches_leave_direct_packets_alone(make: Make, kill_switch: str) -> None:
-    world = make(kill_switch=kill_switch)
-    world.server.silent = True
-    world.pass_time(181, step=1)
-    world.host_sends(outgoing(udp(FIREFOX_PORT)), outgoing(udp(CHROME_PORT)))
-    assert [dissect(packet).sport for packet in world.outside()] == [FIREFOX_PORT]
-
-
 # A flow entered while its packet was on its way
 
 
