@@ -42,7 +42,7 @@ fn nonce_of(counter: u64) -> Nonce {
 pub struct Key(RwLock<Wiped<LessSafeKey>>);
 
 impl Key {
-    fn new(key: &[u8]) -> PyResult<Self> {
+    pub fn new(key: &[u8]) -> PyResult<Self> {
         let key = UnboundKey::new(&CHACHA20_POLY1305, key)
             .map_err(|_| PyValueError::new_err(format!("a key has {KEY} bytes, not {}", key.len())))?;
         Ok(Self(RwLock::new(Wiped::new(LessSafeKey::new(key)))))

@@ -67,12 +67,12 @@ impl Translation {
         let (Some(before), Some(wire)) = (Wire::new(old), Wire::new(new)) else {
             return Err(PyValueError::new_err("a wire key has 12 or 36 bytes"));
         };
+        Ok(Self::between(&before, &wire))
+    }
+
+    pub fn between(old: &Wire, new: &Wire) -> Self {
         let grown = |new: &[u8], old: &[u8]| (word_sum(new) - word_sum(old)).rem_euclid(65_535);
-        Ok(Self {
-            wire,
-            address_delta: grown(wire.addresses(), before.addresses()),
-            delta: grown(wire.all(), before.all()),
-        })
+        Self { wire: *new, address_delta: grown(new.addresses(), old.addresses()), delta: grown(new.all(), old.all()) }
     }
 }
 
@@ -151,7 +151,7 @@ impl FlowState {
     /// `after` as they come out of the tunnel and enter the stack.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "called in one place, from NativeFlow")]
-    fn new(
+    pub fn new(
         protocol: u8,
         route: u8,
         now: f64,

@@ -7,6 +7,8 @@ mod checksum;
 mod classify;
 mod cut;
 mod flow;
+#[cfg(all(target_os = "linux", any(test, fuzzing)))]
+pub mod fuzzing;
 mod headers;
 #[cfg(target_os = "linux")]
 mod injection;

@@ -24,21 +24,21 @@ const TYPE_TRANSPORT: u32 = 4;
 
 /// How many were dropped; they go to Python by their places in `DROPS` in `wiresock_py/datapath/native.py`.
 #[derive(Default)]
-struct Drops {
+pub struct Drops {
     short: usize,
     unknown_type: usize,
     unknown_session: usize,
-    counter_limit: usize,
-    forged: usize,
-    replayed: usize,
+    pub counter_limit: usize,
+    pub forged: usize,
+    pub replayed: usize,
     foreign: usize,
     unexpected_syn: usize,
 }
 
 /// A datagram of a session.
-struct Sealed {
-    bytes: Range<usize>,
-    counter: u64,
+pub struct Sealed {
+    pub bytes: Range<usize>,
+    pub counter: u64,
 }
 
 /// A part of the buffer that is a part of a packet for the stack.
@@ -183,7 +183,13 @@ fn little(field: &[u8]) -> u64 {
 /// Decrypt one session's datagrams where they lie; where the plain texts of the authentic and new ones begin.
 ///
 /// The window is marked after all are decrypted, in their order: it is locked once, and not for the time that takes.
-fn decrypt(bytes: &mut [u8], key: &Key, window: &Mutex<Window>, datagrams: &[Sealed], drops: &mut Drops) -> Vec<usize> {
+pub fn decrypt(
+    bytes: &mut [u8],
+    key: &Key,
+    window: &Mutex<Window>,
+    datagrams: &[Sealed],
+    drops: &mut Drops,
+) -> Vec<usize> {
     let mut authentic = Vec::with_capacity(datagrams.len());
     {
         let key = key.in_use();

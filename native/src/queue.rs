@@ -31,12 +31,12 @@ const NF_INET_FORWARD: u8 = 2;
 
 /// A packet in the kernel's hands; `token` is its id with its mark above.
 #[derive(Default)]
-struct Packet {
+pub struct Packet {
     token: u64,
     flags: u32,
     adapter: u32,
-    offset: usize,
-    length: usize,
+    pub offset: usize,
+    pub length: usize,
 }
 
 /// Append up to `limit` waiting packets to the columns of a batch, their bytes from `start` of `data` on, below `stop`.
@@ -100,7 +100,7 @@ pub fn fill(
 }
 
 /// The packet that a message is about; None if it names none.
-fn parse(message: &[u8]) -> Option<Packet> {
+pub fn parse(message: &[u8]) -> Option<Packet> {
     let native = |at: usize| Some(u16::from_ne_bytes(message.get(at..at + 2)?.try_into().ok()?));
     let network = |at: usize| Some(u32::from_be_bytes(message.get(at..at + 4)?.try_into().ok()?));
     if native(4)? != PACKET {
