@@ -1,8 +1,9 @@
 # Each target works on a fresh Debian machine, as root, with nothing before it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-interop test-browser test-windows lint lint-native mutation bench bench-quick clean-lab
+.PHONY: help demo test test-slow test-interop test-browser test-windows lint lint-native fuzz mutation bench bench-quick clean-lab
 
 BIN := .venv/bin
+SECONDS := 60
 # A file of tests stays in one process, with the namespaces it made; end-to-end tests come first, as they are collected.
 ABREAST := -n 3 --dist loadfile --no-loadscope-reorder
 
@@ -45,6 +46,10 @@ lint-native: ## the compiled data path's own tests and lints, where there is Rus
 	cargo fmt --check --manifest-path native/Cargo.toml
 	cargo clippy --manifest-path native/Cargo.toml --all-targets --locked -- -D warnings
 	cargo test --manifest-path native/Cargo.toml --locked
+
+fuzz: ## coverage-guided fuzzing of all that reads hostile bytes, SECONDS=60 for each target
+	@.ci/install test fuzz
+	$(BIN)/python -m tests.fuzz $(if $(RUNS),python --runs $(RUNS),--seconds $(SECONDS))
 
 mutation: ## change each constant of the WireGuard core in turn: does a test of behaviour notice?
 	@.ci/install test

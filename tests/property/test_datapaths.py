@@ -1,8 +1,6 @@
 """The compiled data path does what Python's does: packet by packet, byte by byte, with the same state afterwards."""
 
 import random
-import socket
-from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
@@ -12,66 +10,18 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 
 from tests.support.datapaths import NOT_BUILT
-from tests.support.traffic import IPV4, IPV6, OTHER_PEER, PEER, Ends, address, datagrams, flagged_batch, joined, partial
+from tests.support.differential import KEYS, PORTS, arriving, equal, leaving, session
+from tests.support.traffic import IPV4, IPV6, OTHER_PEER, PEER, Ends, partial
 from wiresock_py.crypto import Session
 from wiresock_py.crypto.constants import REJECT_AFTER_MESSAGES
-from wiresock_py.datapath import NATIVE, PYTHON, Classified, DataPath, Flow, FlowTable, Opened
+from wiresock_py.datapath import NATIVE, DataPath, Opened
 from wiresock_py.filters.base import MAX_PACKET
-from wiresock_py.flow import FiveTuple, Route
 
 pytestmark = pytest.mark.skipif(NATIVE is None, reason=NOT_BUILT)
 
-PORTS = (1000, 1001)
-"""Of tunnelled flows; 1002 is direct, 1003 blocked, 1004 unknown."""
-KEYS = bytes(range(32)), bytes(range(32, 64))
 TIMESTAMPS = [("NOP", None), ("NOP", None), ("Timestamp", (123, 456))]
 OPTIONS: list[list[Any]] = [[], TIMESTAMPS, [("MSS", 1440), ("NOP", None), ("WScale", 7)], [("NOP", None)] * 40]
 SIZES = st.sampled_from([0, 1, 2, 63, 100, 535, 536, 1200, 1368, 1400, 3001, 9000, 65_000])
-
-
-def table(path: DataPath) -> tuple[FlowTable, list[Flow]]:
-    """Every kind of flow, in both families."""
-    flows = path.flow_table(ports=lambda _: [50_000, 50_001])
-    known = []
-    for ends in (IPV4, IPV6):
-        for protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
-            for port in PORTS:
-                peer = PEER if port == PORTS[0] else OTHER_PEER
-                known.append(add(flows, ends.key(protocol, port), peer, ends))
-            known.append(flows.add(ends.key(protocol, 1002), Route.DIRECT, 0.0))
-            known.append(flows.add(ends.key(protocol, 1003), Route.BLOCK, 0.0))
-        for local in (ends.host, ends.second):  # the second one gets another identifier in the tunnel
-            known.append(add(flows, FiveTuple(ends.icmp, address(local), 7, address(ends.server), 0), PEER, ends))
-    return flows, known
-
-
-def add(flows: FlowTable, key: FiveTuple, peer: Hashable, ends: Ends) -> Flow:
-    return flows.add(key, Route.TUNNEL, 0.0, peer=peer, local=address(ends.tunnel))
-
-
-def session(path: DataPath, peer: Any, index: int) -> Session:
-    ciphers = path.ciphers
-    return Session(
-        peer, local_index=index, remote_index=index + 1,
-        sending_key=KEYS[0], receiving_key=KEYS[1], initiator=True, created=0.0, ciphers=ciphers,
-    )  # fmt: skip
-
-
-def state(flow: Flow) -> tuple[object, ...]:
-    """All that a data path may change of a flow."""
-    return (
-        str(flow.key), flow.inner, flow.live, flow.due, flow.mss, flow.mtu, flow.last_out, flow.last_in,
-        flow.packets_out, flow.bytes_out, flow.packets_in, flow.bytes_in,
-        flow.state, flow.initial_sequence, flow.sequence, flow.acknowledged,
-    )  # fmt: skip
-
-
-def equal(measure: Callable[[DataPath], dict[str, object]]) -> None:
-    """Both data paths give the same."""
-    assert NATIVE is not None
-    expected, found = measure(PYTHON), measure(NATIVE)
-    for name, value in expected.items():
-        assert found[name] == value, name
 
 
 def damage(packet: bytes, place: int, change: int, end: int) -> bytes:
@@ -143,44 +93,13 @@ def odd(ends: Ends, port: int) -> list[Any]:
     batches=st.lists(st.lists(outbound_packets(), max_size=8), min_size=1, max_size=3),
     mtu=st.sampled_from([576, 1280, 1299, 1420]),
     mss=st.sampled_from([0, 1, 536, 901, 1400]),
-    counters=st.sampled_from([0, 0, 41, REJECT_AFTER_MESSAGES - 3]),
+    counter=st.sampled_from([0, 0, 41, REJECT_AFTER_MESSAGES - 3]),
     everything=st.booleans(),
 )
 def test_what_leaves_is_the_same(
-    batches: list[list[tuple[bytes, int]]], mtu: int, mss: int, counters: int, everything: bool
+    batches: list[list[tuple[bytes, int]]], mtu: int, mss: int, counter: int, everything: bool
 ) -> None:
-    def measure(path: DataPath) -> dict[str, object]:
-        flows, known = table(path)
-        for flow in known:
-            flow.mss = mss
-        sessions = {peer: session(path, peer, index) for index, peer in enumerate((PEER, OTHER_PEER))}
-        for one in sessions.values():
-            one.counter = counters
-        found, out = Classified(), path.datagram_buffer(16)
-        seen: list[object] = []
-        for now, packets in enumerate(batches, 1):
-            batch = flagged_batch(packets)
-            path.classify(batch, flows, now / 2, found)
-            seen.append((
-                {peer.name: indices for peer, indices in found.tunnel.items()},  # type: ignore[attr-defined]
-                [flow and str(flow.key) for flow in found.flow], found.blocked, found.slow, batch.verdict,
-            ))  # fmt: skip
-            out.clear()
-            for peer, indices in found.tunnel.items():
-                seen.append(path.seal(batch, indices, found.flow, flows, sessions[peer], mtu, now / 2, out))
-            if everything and found.slow:  # as the engine does with packets whose flow it found by itself
-                every = [known[len(known) // 2 if data[:1] >= b"\x60" else 0] for data, _ in packets]
-                seen.append(path.seal(batch, found.slow, every, flows, sessions[PEER], mtu, now / 2, out))
-            out.encrypt()
-            seen.append((datagrams(out), out.runs[:], out.end, out.packets, out.drops.copy()))
-        return {
-            "batches": seen,
-            "drops": found.drops + out.drops,
-            "counters": [one.counter for one in sessions.values()],
-            "flows": [state(flow) for flow in known],
-        }
-
-    equal(measure)
+    equal(lambda path: leaving(path, batches, mtu=mtu, mss=mss, counter=counter, everything=everything))
 
 
 @st.composite
@@ -272,30 +191,7 @@ def test_what_arrives_is_the_same(
         del buffer[len(buffer) - min(short, len(buffer)) :]
         buffers.append(buffer)
 
-    def measure(path: DataPath) -> dict[str, object]:
-        flows, known = table(path)
-        if opening:
-            for flow in known:
-                flow.state, flow.mtu = 1, 1400
-        sessions = {index: session(path, peer, index) for index, peer in enumerate((PEER, OTHER_PEER))}
-        out = Opened()
-        out.largest = largest
-        for now, buffer in enumerate(buffers, 1):
-            path.open_datagrams(buffer[:], size + 32, sessions, flows, float(now), out)
-        return {
-            "packets": joined(out),
-            "control": out.control,
-            "received": [(one.local_index, *row) for one, *row in out.received],
-            "slow": [(one.local_index, packet) for one, packet in out.slow],
-            "drops": out.drops,
-            "flows": [state(flow) for flow in known],
-            "windows": [
-                (one.replay.greatest, [one.replay.check(counter) for counter in range(300)])
-                for one in sessions.values()
-            ],
-        }
-
-    equal(measure)
+    equal(lambda path: arriving(path, buffers, size + 32, opening=opening, largest=largest))
 
 
 @given(st.binary(max_size=400), st.integers(0, 200), st.booleans())
