@@ -25,7 +25,9 @@ DEFAULT = NATIVE or PYTHON
 def choose(name: str = "") -> DataPath:
     """The data path called *name*; empty: the best there is. Raises BackendError if it is not there."""
     if name == "native" and NATIVE is None:
-        raise BackendError(f"no native data path: {MISSING}", "install it again with Rust, or use --datapath python")
+        raise BackendError(
+            f"no native data path: {MISSING}", "install it from source with Rust, or use --datapath python"
+        )
     return PYTHON if name == "python" else DEFAULT
 
 
