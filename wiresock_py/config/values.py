@@ -129,7 +129,7 @@ def dns_servers(text: Text) -> Iterator[tuple[Text, object]]:
         if not item.text:
             continue
         address = _address(item.text)
-        if address is None and not _SEARCH_DOMAIN.fullmatch(item.text):
+        if address is None and (not _SEARCH_DOMAIN.fullmatch(item.text) or looks_like_key(item.text)):
             raise item.error(f"found {shown(item.text)}, expected an IP address or a search domain")
         yield item, address or item.text
 

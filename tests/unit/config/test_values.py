@@ -97,6 +97,11 @@ def test_a_mistyped_server_is_no_search_domain(text: str) -> None:
     assert "expected an IP address or a search domain" in str(fails(values.dns_servers, text))
 
 
+def test_a_key_is_no_search_domain_and_is_not_shown() -> None:
+    key = "zQcs2L5vn2KsTAnCggbn41WUqms0L10KOl5IQvq0KPc"
+    assert key not in str(fails(values.dns_servers, f"{key}, 1.1.1.1"))
+
+
 @pytest.mark.parametrize(
     ("text", "host", "port"),
     [
