@@ -1,8 +1,8 @@
 """Section "bypass": what an application that is not meant loses by our client running. It should be nothing.
 
 The kernel shows our client the first packet of each of its connections and none after that. What that costs is less
-than the throughput of such a machine wanders within seconds, so measurements come in pairs, with and without the client, one
-right after the other, and the median of the pairs' ratios counts.
+than the throughput of such a machine wanders within seconds, so measurements come in pairs, with and without the
+client, one right after the other, and the median of the pairs' ratios counts.
 """
 
 from collections.abc import Iterator
