@@ -4,7 +4,8 @@
 //! What a `Lent` promises rests on its caller, as everything does that works on a buffer without the interpreter's lock
 //! (`hashlib`, `zlib`, a socket's `recv_into`): whoever lends memory neither reads nor writes it until it is given back.
 //! The data path's buffers each belong to one thread, which is inside the call. The exporter cannot free or resize them
-//! meanwhile, because the buffer is held.
+//! meanwhile, because the buffer is held. Within a call nothing is read and written by two names: what is copied may
+//! overlap, and elsewhere `overlaps` is asked first.
 #![allow(unsafe_code)]
 
 use std::mem::{ManuallyDrop, size_of};
@@ -61,6 +62,15 @@ impl Lent {
         unsafe { slice::from_raw_parts_mut(self.0.buf_ptr().cast::<u8>(), self.len()) }
     }
 
+    /// Whether they share memory, so that the one must not be written to while the other is read.
+    pub fn overlaps(&self, other: &Lent) -> bool {
+        let [(start, end), (other_start, other_end)] = [self, other].map(|lent| {
+            let start = lent.0.buf_ptr().addr();
+            (start, start + lent.len())
+        });
+        start < other_end && other_start < end
+    }
+
     /// Copy the first `count` bytes of `source`, which may be the same memory.
     pub fn copy_from(&mut self, source: &Lent, count: usize) -> PyResult<()> {
         if self.0.readonly() || self.len() < count || source.len() < count {
@@ -72,7 +82,8 @@ impl Lent {
     }
 }
 
-/// A value without outside parts whose memory is overwritten when it is let go.
+/// A value without outside parts whose memory is overwritten when it is let go. It does not move until then, so no copy
+/// of it is left behind; of where it came from, the stack and Python's own objects, it knows nothing.
 pub struct Wiped<T>(Box<ManuallyDrop<T>>);
 
 impl<T> Wiped<T> {
@@ -99,9 +110,9 @@ impl<T> Drop for Wiped<T> {
     }
 }
 
-/// A file descriptor of Python's for the duration of a call.
+/// A file descriptor of Python's, for the call that `_py` stands for and no longer.
 #[cfg(target_os = "linux")]
-pub fn descriptor(number: i32) -> PyResult<BorrowedFd<'static>> {
+pub fn descriptor(_py: Python<'_>, number: i32) -> PyResult<BorrowedFd<'_>> {
     if number < 0 {
         return Err(PyValueError::new_err("the descriptor is closed"));
     }

@@ -165,6 +165,9 @@ impl Sealing {
         }
         let batches = std::mem::take(&mut self.batches);
         let mut buffer = Lent::writable(buffer)?;
+        if batches.iter().any(|batch| batch.data.overlaps(&buffer)) {
+            return Err(PyValueError::new_err("the buffer is the batch's own"));
+        }
         let mut work = || {
             let out = buffer.bytes_mut();
             for batch in &batches {

@@ -93,7 +93,7 @@ impl UdpReader {
         timeout: u16,
     ) -> PyResult<(usize, usize, Option<Bound<'py, PyBytes>>, i32)> {
         let mut buffer = Lent::writable(buffer)?;
-        let descriptors = [descriptor(number)?, descriptor(wake)?];
+        let descriptors = [descriptor(py, number)?, descriptor(py, wake)?];
         let found = py.detach(|| {
             let buffer = buffer.bytes_mut();
             let mut first = match self.ahead.take() {
@@ -177,7 +177,7 @@ pub fn send_runs(
     address: &[u8],
 ) -> PyResult<(usize, i32)> {
     let data = Lent::new(data)?;
-    let number = descriptor(number)?.as_raw_fd();
+    let number = descriptor(py, number)?.as_raw_fd();
     let address = unpack(address)?;
     py.detach(|| {
         for (index, &(start, end, segment)) in runs.iter().enumerate() {

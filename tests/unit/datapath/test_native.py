@@ -137,6 +137,21 @@ def test_a_packet_outside_its_batch_or_of_another_family_is_an_error_and_no_memo
     assert near.counter == 0
 
 
+def test_no_memory_is_read_and_written_at_once() -> None:
+    assert NATIVE is not None
+    near, _ = session_pair()
+    flows, out = NATIVE.flow_table(), NATIVE.datagram_buffer(4096)
+    flow = tunnelled(flows, IPV4, socket.IPPROTO_UDP)
+    batch = flagged_batch([(DATAGRAM, 0)])
+    whole = bytes(batch.data)
+    out.view[1000 : 1000 + len(whole)] = whole
+    batch.data = out.view[1000 : 1000 + len(whole)]
+    NATIVE.seal(batch, [0], [flow], flows, near, MTU, 1.0, out)
+    with pytest.raises(ValueError, match="the batch's own"):
+        out.encrypt()
+    assert bytes(out.view[1000 : 1000 + len(whole)]) == whole
+
+
 @pytest.mark.parametrize("size", [0, 31, 33])
 def test_a_key_of_another_size_is_refused_without_naming_it(size: int) -> None:
     assert NATIVE is not None
