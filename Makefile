@@ -1,6 +1,6 @@
 # Each target works on a fresh Debian machine, as root, with nothing before it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-interop test-browser test-windows lint lint-native fuzz mutation bench bench-quick clean-lab
+.PHONY: help demo test test-slow test-interop test-browser test-windows lint lint-native sanitize fuzz mutation bench bench-quick clean-lab
 
 BIN := .venv/bin
 SECONDS := 60
@@ -46,6 +46,10 @@ lint-native: ## the compiled data path's own tests and lints, where there is Rus
 	cargo fmt --check --manifest-path native/Cargo.toml
 	cargo clippy --manifest-path native/Cargo.toml --all-targets --locked -- -D warnings
 	cargo test --manifest-path native/Cargo.toml --locked
+
+sanitize: ## the compiled data path's tests, in Rust and Python, under AddressSanitizer
+	@.ci/install test
+	$(BIN)/python -m tests.sanitize
 
 fuzz: ## coverage-guided fuzzing of all that reads hostile bytes, SECONDS=60 for each target
 	@.ci/install test fuzz

@@ -8,6 +8,8 @@ ROOT = Path(__file__).parents[2]
 TARGET = "x86_64-unknown-linux-gnu"
 """Named, so that build scripts and macros, which run inside the compiler, stay as they are."""
 ADDRESS_SANITIZER = "-Zsanitizer=address"
+SANITIZED = ROOT / ".cache" / "sanitize-build" / TARGET / "debug" / "lib_native.so"
+"""The extension that tests/sanitize builds."""
 COVERAGE = (
     "--cfg=fuzzing -Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
     " -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
