@@ -1,6 +1,6 @@
 """``python -m tests.windows [PART]…``: run the tests on Windows CPython under Wine.
 
-    unit      the unit and property tests and the vectors, as far as they are for Windows
+    unit      the unit tests, the vectors, and both data paths beside each other, as far as they are for Windows
     driver    the bindings and the ndisapi backend against the driver double, which Windows loads
     tunnel    the client at work: a Windows process in the lab, whose adapter the double is wired to (needs root)
 
@@ -25,7 +25,7 @@ from tests.windows.environment import ROOT, Environment, build
 from tests.windows.wine import Wine
 from wiresock_py.lab import LabError
 
-UNIT = ("tests/unit", "tests/vectors", "tests/property")
+UNIT = ("tests/unit", "tests/vectors", "tests/property/test_datapaths.py")
 DRIVER = ("tests/unit/filters/ndisapi", "tests/backends", "tests/windows/test_double.py")
 TIMEOUT = 420.0
 WORKERS = 2
@@ -53,6 +53,7 @@ def at_work(environment: Environment, _report: Path) -> int:
 
 def pytest(windows: Wine, environment: Environment, report: Path, *arguments: str) -> int:
     """pytest's exit code under Windows CPython. In *report* the tests' names begin with tests.windows."""
+    print(f"{windows.run(environment.python, '-c', SYSTEM).strip()}, {wine.version()}", flush=True)
     return windows.show(
         *(environment.python, "-m", "pytest", "-q", "-m", "not slow and not root and not lab"),
         *(f"--junitxml=Z:{report}", "--junit-prefix=tests.windows", *arguments),
@@ -88,8 +89,6 @@ def _run(parts: list[str], reports: Path) -> int:
     started = time.monotonic()
     environment = build()
     print(f"Windows CPython is at hand after {time.monotonic() - started:.0f} s: {environment.python}")
-    with Wine() as windows:
-        print(f"{windows.run(environment.python, '-c', SYSTEM).strip()}, {wine.version()}", flush=True)
     print(f"data paths: {', '.join(environment.datapaths)}", flush=True)
     excused = EXCUSED if "native" in environment.datapaths or os.environ.get("CI") else (*EXCUSED, NOT_BUILT)
     failed = []
