@@ -18,7 +18,8 @@ from wiresock_py.errors import ConfigError
 
 EXTENSION_PREFIX = "#@ws:"
 
-# Near misses of the prefix are comments, as in WireSock, but hardly ever meant as such.
+# Near misses of the prefix are comments, as in WireSock, but hardly ever meant as such. So is the prefix behind
+# something else, as ``echo '#@ws:…' >> wg0.conf`` leaves it in a file whose last line has no end.
 _NEAR_PREFIX = re.compile(r"#\s*@\s*ws\b", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -42,17 +43,20 @@ Line = Header | Setting | Notice | ConfigError
 def read_lines(text: str, file: str) -> Iterator[Line]:
     """Every line of *text* that is not empty and not a comment."""
     for number, raw in enumerate(re.split("\r\n|\n|\r", text), 1):
-        line = Text(raw, file, number, 1).strip()
+        line = setting = Text(raw, file, number, 1).strip()
         if line.text.startswith(EXTENSION_PREFIX):
-            yield _read_setting(line.cut(len(EXTENSION_PREFIX), len(line.text)))
+            setting = line.cut(len(EXTENSION_PREFIX), len(line.text))
         elif line.text.startswith(("#", ";")):
             if _NEAR_PREFIX.match(line.text):
                 message = "this line is a comment, although it looks like a setting for this client"
                 yield Notice(message, f"start it with exactly {EXTENSION_PREFIX}", file, number, line.column)
-        elif line.text.startswith("["):
-            yield _read_header(line)
-        elif line.text:
-            yield _read_setting(line)
+            continue
+        elif not line.text:
+            continue
+        if found := _NEAR_PREFIX.search(setting.text):
+            message = "what stands here is a comment, although it looks like a setting for this client"
+            yield Notice(message, "put it on a line of its own", file, number, setting.column + found.start())
+        yield _read_header(line) if line.text.startswith("[") else _read_setting(setting)
 
 
 def _read_header(line: Text) -> Header | ConfigError:

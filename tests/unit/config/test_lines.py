@@ -62,6 +62,13 @@ def test_a_near_miss_of_the_prefix_is_a_comment_with_a_notice(text: str) -> None
     assert "#@ws:" in notice.remedy
 
 
+@pytest.mark.parametrize("text", ["A = b#@ws:B = c", "[Peer] #@ws:B = c", "#@ws:A = b #@ws:B = c"])
+def test_the_prefix_behind_something_else_is_a_comment_with_a_notice_at_its_place(text: str) -> None:
+    notice, _line = read_lines(text, "f")
+    assert isinstance(notice, Notice)
+    assert (notice.column, notice.remedy) == (text.rindex("#") + 1, "put it on a line of its own")
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_lines_end_as_on_any_system(end: str) -> None:
     lines = list(read_lines(f"[Peer]{end}{end}A = b{end}", "f"))
