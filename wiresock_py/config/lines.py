@@ -56,18 +56,23 @@ def read_lines(text: str, file: str) -> Iterator[Line]:
         if found := _NEAR_PREFIX.search(setting.text):
             message = "what stands here is a comment, although it looks like a setting for this client"
             yield Notice(message, "put it on a line of its own", file, number, setting.column + found.start())
-        yield _read_header(line) if line.text.startswith("[") else _read_setting(setting)
+        if line.text.startswith("["):
+            yield from _read_header(line)
+        else:
+            yield _read_setting(setting)
 
 
-def _read_header(line: Text) -> Header | ConfigError:
+def _read_header(line: Text) -> Iterator[Header | ConfigError]:
+    """The header also where it is faulty: its section is closed in any case, and mostly clear which one follows."""
     name, closed, rest = line.text[1:].partition("]")
     if not closed:
-        return line.error(f"found {shown(line.text)}, expected ']' at the end of a section's name")
-    if rest.strip() and not rest.strip().startswith("#"):
-        return line.error(
+        name = name.partition("#")[0]
+        yield line.error(f"found {shown(line.text)}, expected ']' at the end of a section's name")
+    elif rest.strip() and not rest.strip().startswith("#"):
+        yield line.error(
             f"found {shown(rest.strip())} after a section's name, expected nothing", "put it on a new line"
         )
-    return Header(line.cut(1, 1 + len(name)).strip())
+    yield Header(line.cut(1, 1 + len(name)).strip())
 
 
 def _read_setting(line: Text) -> Setting | ConfigError:

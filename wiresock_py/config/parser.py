@@ -29,6 +29,8 @@ def parse(text: str, file: str) -> Config:
     sections = Sections(read_lines(text.removeprefix("\ufeff"), file))
     interface = sections.interface or Section(Text("", file, 0, 0))
     mistakes = [*sections.mistakes, *_check_interface(interface), *_check_peers(sections.peers, interface)]
+    if sections.understood:
+        mistakes += _missing(sections.peers, interface)
     if mistakes:
         first, *rest = sorted(mistakes, key=lambda mistake: (mistake.line, mistake.column))
         first.others = tuple(rest)
@@ -42,13 +44,19 @@ def parse(text: str, file: str) -> Config:
     return replace(config, notices=(*sections.notices, *advise(config)))
 
 
-def _check_interface(section: Section) -> Iterator[ConfigError]:
-    header = section.header
-    if section.lacks("PrivateKey"):
+def _missing(peers: list[Section], interface: Section) -> Iterator[ConfigError]:
+    header = interface.header
+    if interface.lacks("PrivateKey"):
         yield header.error(f"found no PrivateKey, expected one in [{INTERFACE}]", "wiresock-py genkey makes one")
-    if section.lacks("Address"):
+    if interface.lacks("Address"):
         remedy = "write Address = and the address your provider gave you for the tunnel"
         yield header.error(f"found no Address, expected the tunnel's address in [{INTERFACE}]", remedy)
+    for peer in peers:
+        if peer.lacks("PublicKey"):
+            yield peer.header.error(f"found no PublicKey, expected one in each [{PEER}]", "ask your provider for it")
+
+
+def _check_interface(section: Section) -> Iterator[ConfigError]:
     mtu = section.values.get("MTU")
     if mtu and mtu[-1][1] < _IPV6_MTU and any(address.version == 6 for address in section.items("Address")):
         message = f"found {mtu[-1][1]}, expected at least {_IPV6_MTU}: the tunnel has an IPv6 address"
@@ -66,9 +74,7 @@ def _check_peers(sections: list[Section], interface: Section) -> Iterator[Config
     prefixes: dict[Network, tuple[Section, Text]] = {}
     for section in sections:
         key = section.last("PublicKey")
-        if section.lacks("PublicKey"):
-            yield section.header.error(f"found no PublicKey, expected one in each [{PEER}]")
-        elif key == PublicKey(bytes(KEY_LENGTH)):
+        if key == PublicKey(bytes(KEY_LENGTH)):
             yield section.values["PublicKey"][-1][0].error("found a PublicKey of zeros, expected the server's")
         elif key is not None and bytes(key) == bytes(interface.last("PrivateKey", b"")):
             # Public keys are shown freely, so this one must not be taken for one.
@@ -86,10 +92,8 @@ def _check_peers(sections: list[Section], interface: Section) -> Iterator[Config
                 yield section.values["PublicKey"][-1][0].error(message, "make them one section")
         for text, network in section.values.get("AllowedIPs", ()):
             owner, first = prefixes.setdefault(network, (section, text))
-            if owner is not section:
-                message = (
-                    f"found {network}, which is routed to the [{PEER}] of line {owner.header.line} (line {first.line})"
-                )
+            if owner not in (section, keys.get(key)):  # of two sections for one peer, that is the mistake
+                message = f"found {network}, which line {first.line} gives to the [{PEER}] of line {owner.header.line}"
                 yield text.error(message, "a prefix can lead to one peer of a file only: remove it from the other")
 
 

@@ -54,6 +54,8 @@ class Sections:
         self.peers: list[Section] = []
         self.mistakes: list[ConfigError] = []
         self.notices: list[Notice] = []
+        self.understood = True
+        """Whether each line has a known key in its section: else one that seems to be missing may stand there."""
         self._current: Section | None = None
         self._name = ""
         for line in lines:
@@ -68,14 +70,14 @@ class Sections:
                 case Notice():
                     self.notices.append(line)
                 case _:
-                    self.mistakes.append(line)
+                    self._pass_over(line)
 
     def _open(self, header: Text) -> None:
         known = {section.lower(): section for section in SECTIONS}
         self._name = known.get(compact(header).lower(), "")
         if not self._name:
             message = f"found section {shown(header.text)}, expected [Interface] or [Peer]"
-            self.mistakes.append(header.error(message, nearest(header.text, SECTIONS)))
+            self._pass_over(header.error(message, nearest(header.text, SECTIONS)))
             # What follows belongs to nothing: its lines are checked no further, for they would repeat this mistake.
             self._current = Section(header)
         elif self._name == INTERFACE:
@@ -84,12 +86,22 @@ class Sections:
             self._current = Section(header)
             self.peers.append(self._current)
 
+    def _pass_over(self, mistake: ConfigError) -> None:
+        self.understood = False
+        self.mistakes.append(mistake)
+
     def _take(self, key: Text, raw: Text) -> None:
         if self._current is None:
-            raise key.error(f"found {shown(key.text)} before any section, expected [Interface] or [Peer] first")
+            # one mistake of the file, not of each line
+            self._pass_over(key.error(f"found {shown(key.text)} before any section", "put [Interface] above it"))
+            self._current = Section(key)
         if not self._name:
             return
-        kind = self._kind(key)
+        try:
+            kind = self._kind(key)
+        except ConfigError as error:
+            self._pass_over(error)
+            return
         value = kind.value(raw)
         if kind.read is None:
             self._current.unused.append((kind.name, value.text))
@@ -121,7 +133,7 @@ class Sections:
             remedy = nearest(key.text, here) or nearest(key.text, [known.name for known in KEYS.values()])
             raise key.error(f"found {shown(key.text)}, expected a key of [{self._name}]", remedy)
         if kind.section != self._name:
-            message = f"found {kind.name} in [{self._name}], but it belongs to [{kind.section}]"
+            message = f"found {key.text} in [{self._name}], but it belongs to [{kind.section}]"
             raise key.error(message, f"move the line below [{kind.section}]")
         return kind
 

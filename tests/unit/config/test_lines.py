@@ -22,9 +22,12 @@ def test_a_header_is_a_name_in_brackets(text: str) -> None:
     assert line.name.text == "Peer"
 
 
-@pytest.mark.parametrize("text", ["[Peer", "[Peer] x"])
-def test_a_header_without_end_or_with_more_behind_is_an_error(text: str) -> None:
-    assert isinstance(one(text), ConfigError)
+@pytest.mark.parametrize("text", ["[Peer", "[Peer # the server", "[Peer] x"])
+def test_a_header_without_end_or_with_more_behind_is_an_error_and_still_a_header(text: str) -> None:
+    error, header = read_lines(text, "f")
+    assert isinstance(error, ConfigError)
+    assert isinstance(header, Header)
+    assert header.name.text == "Peer"
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,10 @@ def test_a_file_with_everything_is_read_as_it_stands() -> None:
 
 
 def test_every_mistake_is_told_in_the_order_of_the_file() -> None:
-    error = fails(conf("AllowedIPs = x\nEndpoint = y\nAllowedApps = 'z'", interface="Adress = 1\nMTU = 1"))
-    assert [(e.line, e.column) for e in (error, *error.others)] == [(1, 2), (3, 1), (4, 7), (7, 14), (8, 12), (9, 15)]
+    error = fails(conf("AllowedIPs = x\nEndpoint = y\nAllowedApps = 'z'", interface="MTU = 1\nJc = 1"))
+    assert [(e.line, e.column) for e in (error, *error.others)] == [(3, 7), (4, 1), (7, 14), (8, 12), (9, 15)]
     assert error.exit_code == EXIT_CONFIG
-    assert str(error).startswith("wg0.conf:1:2: found no Address")
+    assert str(error).startswith("wg0.conf:3:7: MTU: found '1'")
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "[Interface]\n", "[Peer]\n"])
@@ -94,6 +94,24 @@ def test_each_peer_needs_a_public_key() -> None:
 def test_a_faulty_key_is_not_called_missing_too() -> None:
     error = fails(conf().replace(PRIVATE_KEY, "short"))
     assert "found 5 characters" in str(error)
+    assert error.others == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "misspelt"),
+    [
+        ("[Interface]\n", ""),
+        ("[Interface]", "[Interfaec]"),
+        ("[Peer]", "[Peer"),
+        ("PrivateKey =", "PrivateKey:"),
+        ("PrivateKey =", "PrivatKey ="),
+        ("Address =", "Adresse ="),
+        ("PublicKey =", "[Interface]\nPublicKey ="),
+    ],
+)
+def test_what_stands_in_a_line_that_was_not_understood_is_not_called_missing(written: str, misspelt: str) -> None:
+    error = fails(conf("").replace(written, misspelt, 1))
+    assert "found no" not in str(error)
     assert error.others == ()
 
 
@@ -120,7 +138,7 @@ def test_the_own_public_key_in_the_place_of_the_servers_is_an_error() -> None:
 def test_a_prefix_in_two_peers_is_an_error_that_names_both_lines() -> None:
     error = fails(conf("AllowedIPs = ::/0, 10.0.0.0/8", "AllowedIPs = 10.1.2.3/8"))
     assert (error.line, error.column) == (9, 14)
-    assert "found 10.0.0.0/8, which is routed to the [Peer] of line 4 (line 6)" in str(error)
+    assert "found 10.0.0.0/8, which line 6 gives to the [Peer] of line 4" in str(error)
 
 
 def test_a_longer_prefix_in_another_peer_is_no_error() -> None:
@@ -128,9 +146,10 @@ def test_a_longer_prefix_in_another_peer_is_no_error() -> None:
 
 
 def test_one_public_key_in_two_peers_is_an_error_that_names_both_lines() -> None:
-    error = fails(conf("", "").replace(PUBLIC_KEY_2, PUBLIC_KEY))
+    error = fails(conf("AllowedIPs = ::/0", "AllowedIPs = ::/0").replace(PUBLIC_KEY_2, PUBLIC_KEY))
     assert error.line == 8
     assert "the [Peer] of line 4" in str(error)
+    assert error.others == ()  # that their prefixes are the same is no mistake of its own
 
 
 def test_an_mtu_below_1280_is_an_error_with_an_ipv6_address_only() -> None:
