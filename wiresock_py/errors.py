@@ -10,6 +10,8 @@ Everything else that leaves this program is a bug. What arrives from the network
 Messages never contain a key or the contents of a packet.
 """
 
+from collections.abc import Iterable
+
 # Exit codes, documented in the user guide: 0 done, 1 an unexpected failure, 2 wrong usage (click's own).
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -48,7 +50,14 @@ class ConfigError(WiresockError):
         self.column = column
         self.others: tuple[ConfigError, ...] = ()
 
-    def all(self) -> tuple[WiresockError, ...]:
+    @classmethod
+    def of_many(cls, mistakes: "Iterable[ConfigError]") -> "ConfigError":
+        """The first of *mistakes*, with the rest of them in ``others``."""
+        first, *rest = [each for mistake in mistakes for each in mistake.all()]
+        first.others = tuple(rest)
+        return first
+
+    def all(self) -> "tuple[ConfigError, ...]":
         return (self, *self.others)
 
     def __str__(self) -> str:

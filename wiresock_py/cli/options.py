@@ -42,10 +42,9 @@ def load_configs(files: Sequence[Path]) -> list[Config]:
         try:
             configs.append(load(file))
         except ConfigError as error:
-            mistakes += [error, *error.others]
+            mistakes.append(error)
     if mistakes:
-        mistakes[0].others = tuple(mistakes[1:])
-        raise mistakes[0]
+        raise ConfigError.of_many(mistakes)
     return configs
 
 

@@ -25,8 +25,7 @@ def reload(control_path: Path | None) -> None:
 
     answer = ask(control_path or DEFAULT_PATH, {"command": "reload"}, timeout=TIMEOUT)
     if "refused" in answer:
-        first, *others = (ConfigError(message, remedy) for message, remedy in answer["refused"])
-        first.others = tuple(others)
-        first.exit_code = answer["exit_code"]
-        raise first
+        refusal = ConfigError.of_many(ConfigError(message, remedy) for message, remedy in answer["refused"])
+        refusal.exit_code = answer["exit_code"]
+        raise refusal
     click.echo(f"reloaded {', '.join(answer['reloaded'])}")

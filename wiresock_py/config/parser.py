@@ -32,9 +32,7 @@ def parse(text: str, file: str) -> Config:
     if sections.understood:
         mistakes += _missing(sections.peers, interface)
     if mistakes:
-        first, *rest = sorted(mistakes, key=lambda mistake: (mistake.line, mistake.column))
-        first.others = tuple(rest)
-        raise first
+        raise ConfigError.of_many(sorted(mistakes, key=lambda mistake: (mistake.line, mistake.column)))
     config = Config(
         name=PurePath(file).stem,
         file=file,

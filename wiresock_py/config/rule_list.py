@@ -18,7 +18,7 @@ from wiresock_py.config.model import Place, PortRange
 from wiresock_py.config.nodes import found, repeated, text_of
 from wiresock_py.config.settings import BLOCK, DIRECT, PROTOCOLS, TUNNEL, Rule
 from wiresock_py.config.text import Text, nearest, shown
-from wiresock_py.config.values import check_app, prefixes, read_domain, read_ports
+from wiresock_py.config.values import read_app, read_domain, read_ports, read_prefix
 from wiresock_py.errors import ConfigError
 
 _ACTION = re.compile(r"tunnel\s+(?P<name>\S.*)|direct|block")
@@ -110,20 +110,10 @@ def _read_protocol(text: Text | None, ports: tuple[PortRange, ...]) -> str:
     return text.text
 
 
-def _app(item: Text) -> str:
-    check_app(item)
-    return item.text
-
-
-def _prefix(item: Text) -> object:
-    ((_, network),) = prefixes(item)
-    return network
-
-
 _ITEMS: Mapping[str, Callable[[Text], object]] = {
-    "apps": _app,
-    "app_trees": _app,
-    "to": _prefix,
+    "apps": read_app,
+    "app_trees": read_app,
+    "to": read_prefix,
     "domains": read_domain,
     "ports": read_ports,
 }

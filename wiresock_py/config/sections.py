@@ -66,7 +66,7 @@ class Sections:
                     try:
                         self._take(key, value)
                     except ConfigError as error:
-                        self.mistakes.append(error)
+                        self.mistakes += error.all()
                 case Notice():
                     self.notices.append(line)
                 case _:

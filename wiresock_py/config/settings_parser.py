@@ -24,7 +24,7 @@ from wiresock_py.config.nodes import found, repeated, text_of
 from wiresock_py.config.rule_list import read_rules
 from wiresock_py.config.settings import Settings
 from wiresock_py.config.text import looks_like_key, nearest, shown
-from wiresock_py.config.values import check_app
+from wiresock_py.config.values import read_app
 from wiresock_py.errors import ConfigError
 
 _NAMES = [each.name for each in fields(Settings)]
@@ -54,9 +54,7 @@ def parse_settings(text: str, file: str) -> Settings:
         except ConfigError as error:
             mistakes.append(error)
     if mistakes:
-        first, *rest = sorted(mistakes, key=lambda mistake: (mistake.line, mistake.column))
-        first.others = tuple(rest)
-        raise first
+        raise ConfigError.of_many(sorted(mistakes, key=lambda mistake: (mistake.line, mistake.column)))
     return Settings(**values)
 
 
@@ -115,8 +113,7 @@ def _read_entry(node: yaml.Node, file: str) -> str:
         raise entry.error(f"found {found(node)}, expected one word")
     if entry.text.startswith("@"):
         raise entry.error(f"found {shown(entry.text)}: a group cannot hold another group, expected an app")
-    check_app(entry)
-    return entry.text
+    return read_app(entry)
 
 
 def _yaml_error(error: yaml.MarkedYAMLError, file: str) -> ConfigError:

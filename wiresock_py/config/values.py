@@ -1,16 +1,17 @@
 """How the value of each kind of key is read: text in, checked values out, each with the text it came from.
 
 A reader takes the value of one line without its comment and yields (text, value) pairs: one for a plain key, one an
-item for a list. It raises ConfigError at the item at fault.
+item for a list. It raises ConfigError at the item at fault; of a list, with the mistakes of its other items.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address, ip_address, ip_interface
 
-from wiresock_py.config.model import Address, Endpoint, InterfaceAddress, PortRange
+from wiresock_py.config.model import Address, Endpoint, InterfaceAddress, Network, PortRange
 from wiresock_py.config.text import Text, looks_like_key, nearest, shown
 from wiresock_py.crypto.keys import KEY_LENGTH, Key
+from wiresock_py.errors import ConfigError
 
 Reader = Callable[[Text], Iterator[tuple[Text, object]]]
 
@@ -37,6 +38,18 @@ def reject_quotes(text: Text) -> None:
         if character in _DOUBLE_QUOTES or (at_edge and character in _SINGLE_QUOTES):
             message = f"found the quotation mark {character}, expected a value without quotation marks"
             raise text.cut(position, position + 1).error(message, "remove the quotation marks; blanks need none")
+
+
+def _each(items: Iterable[Text], read: Callable[[Text], object]) -> Iterator[tuple[Text, object]]:
+    """The items of a list; after the last, what is wrong with any of them."""
+    mistakes: list[ConfigError] = []
+    for item in items:
+        try:
+            yield item, read(item)
+        except ConfigError as error:
+            mistakes.append(error)
+    if mistakes:
+        raise ConfigError.of_many(mistakes)
 
 
 def tunnel_name(text: Text) -> Iterator[tuple[Text, object]]:
@@ -99,22 +112,23 @@ _SWITCH_WORDS = {
 
 def interface_addresses(text: Text) -> Iterator[tuple[Text, object]]:
     """Addresses with or without a prefix length."""
-    for item in text.split(_COMMA_OR_BLANK):
-        if item.text:
-            yield item, _prefix(item, item.text)
+    items = (item for item in text.split(_COMMA_OR_BLANK) if item.text)
+    return _each(items, lambda item: _prefix(item, item.text))
 
 
 def prefixes(text: Text) -> Iterator[tuple[Text, object]]:
     """Prefixes, host bits removed. ``+`` (add, the default) is read as wg reads it."""
-    if not text.text:
-        return
-    for item in text.split(_COMMA):
-        given = compact(item)
-        if not given:
-            raise item.error("found two commas in a row or one at the end, expected an address or prefix between")
-        if given.startswith("-"):
-            raise item.error(f"found {shown(item.text)}, expected an address or prefix", "exclude with DisallowedIPs")
-        yield item, _prefix(item, given.removeprefix("+")).network
+    return _each(text.split(_COMMA) if text.text else (), read_prefix)
+
+
+def read_prefix(item: Text) -> Network:
+    """One prefix of a list."""
+    given = compact(item)
+    if not given:
+        raise item.error("found two commas in a row or one at the end, expected an address or prefix between")
+    if given.startswith("-"):
+        raise item.error(f"found {shown(item.text)}, expected an address or prefix", "exclude with DisallowedIPs")
+    return _prefix(item, given.removeprefix("+")).network
 
 
 def has_host_bits(item: Text) -> bool:
@@ -125,13 +139,14 @@ def has_host_bits(item: Text) -> bool:
 
 def dns_servers(text: Text) -> Iterator[tuple[Text, object]]:
     """Addresses of servers, and names, which are search domains."""
-    for item in text.split(_COMMA_OR_BLANK):
-        if not item.text:
-            continue
-        address = _address(item.text)
-        if address is None and (not _SEARCH_DOMAIN.fullmatch(item.text) or looks_like_key(item.text)):
-            raise item.error(f"found {shown(item.text)}, expected an IP address or a search domain")
-        yield item, address or item.text
+    return _each((item for item in text.split(_COMMA_OR_BLANK) if item.text), _read_dns_server)
+
+
+def _read_dns_server(item: Text) -> Address | str:
+    address = _address(item.text)
+    if address is None and (not _SEARCH_DOMAIN.fullmatch(item.text) or looks_like_key(item.text)):
+        raise item.error(f"found {shown(item.text)}, expected an IP address or a search domain")
+    return address or item.text
 
 
 def endpoint(text: Text) -> Iterator[tuple[Text, object]]:
@@ -164,13 +179,11 @@ def apps(text: Text) -> Iterator[tuple[Text, object]]:
     """Entries of an app list: a name, a path or folder, ``@group``."""
     if not text.text:
         raise text.error("found no app, expected at least one", "remove the line to mean every app")
-    for item in text.split(_COMMA):
-        check_app(item)
-        yield item, item.text
+    return _each(text.split(_COMMA), read_app)
 
 
-def check_app(item: Text) -> None:
-    """Raise ConfigError for an entry that could never match what its writer meant."""
+def read_app(item: Text) -> str:
+    """One entry of an app list. Raises ConfigError for one that could never match what its writer meant."""
     if not item.text:
         raise item.error("found two commas in a row or one at the end, expected an app between")
     reject_quotes(item)
@@ -185,6 +198,7 @@ def check_app(item: Text) -> None:
     pasted_key = _KEY_SHAPE.fullmatch(item.text) and looks_like_key(item.text)
     if pasted_key or item.text == "@" or not item.text.strip("/\\. "):
         raise item.error(f"found {shown(item.text)}, expected an app's name, a path, a folder or @group")
+    return item.text
 
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -195,8 +209,7 @@ def domains(text: Text) -> Iterator[tuple[Text, object]]:
     """Entries of a domain list: ``example.com``, ``*.example.com``; names in other scripts by IDNA."""
     if not text.text:
         raise text.error("found no domain, expected at least one", "remove the line to mean every name")
-    for item in text.split(_COMMA):
-        yield item, read_domain(item)
+    return _each(text.split(_COMMA), read_domain)
 
 
 def read_domain(item: Text) -> str:
@@ -229,8 +242,7 @@ def ports(text: Text) -> Iterator[tuple[Text, object]]:
     """Entries of a port list: ``22``, ``8000-8100``, ``22/tcp``."""
     if not text.text:
         raise text.error("found no port, expected at least one", "remove the line to mean none")
-    for item in text.split(_COMMA):
-        yield item, read_ports(item)
+    return _each(text.split(_COMMA), read_ports)
 
 
 def read_ports(item: Text) -> PortRange:

@@ -83,6 +83,21 @@ def test_a_faulty_prefix_is_named_with_its_column(text: str, column: int, expect
     assert error.column == column
 
 
+@pytest.mark.parametrize(
+    ("reader", "text", "columns"),
+    [
+        (values.interface_addresses, "a, 10.0.0.1 b", [1, 13]),
+        (values.prefixes, "10.0.0.0/33, ::/0, , -::1", [1, 20, 22]),
+        (values.dns_servers, "1.1.1, 8.8.8.8 x:y", [1, 16]),
+        (values.apps, "~/x, chrome, *", [1, 14]),
+        (values.domains, "a.b, 1.2.3.4, https://a", [6, 15]),
+        (values.ports, "0, 22, x", [1, 8]),
+    ],
+)
+def test_every_faulty_item_of_a_list_is_told(reader: Read, text: str, columns: list[int]) -> None:
+    assert [error.column for error in fails(reader, text).all()] == columns
+
+
 def test_prefixes_without_commas_between_get_the_remedy() -> None:
     assert fails(values.prefixes, "10.0.0.0/8 fd00::/8").remedy == "separate items with commas"
 
