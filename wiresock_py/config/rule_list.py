@@ -18,7 +18,7 @@ from wiresock_py.config.model import Place, PortRange
 from wiresock_py.config.nodes import found, repeated, text_of
 from wiresock_py.config.settings import BLOCK, DIRECT, PROTOCOLS, TUNNEL, Rule
 from wiresock_py.config.text import Text, nearest, shown
-from wiresock_py.config.values import read_app, read_domain, read_ports, read_prefix
+from wiresock_py.config.values import is_rooted, read_app, read_domain, read_ports, read_prefix
 from wiresock_py.errors import ConfigError
 
 _ACTION = re.compile(r"tunnel\s+(?P<name>\S.*)|direct|block")
@@ -81,6 +81,8 @@ def _read_items(
         try:
             if not isinstance(item, yaml.ScalarNode):
                 raise text.error(f"found {found(item)}, expected one word")
+            if item is node and "," in text.text and not is_rooted(text.text):
+                raise text.error(f"found {shown(text.text)}, expected one item", "put several into brackets: [a, b]")
             value = _ITEMS[key](text)
         except ConfigError as error:
             mistakes.append(error)

@@ -56,6 +56,9 @@ def test_a_single_item_needs_no_brackets_and_the_printed_rule_reads_the_same() -
         ("rules:\n- {to: [], action: direct}", 2, 8, "to: found nothing", ""),
         ("rules:\n- {to: , action: direct}", 2, 7, "to: found nothing", ""),
         ("rules:\n- {to: [[a]], action: direct}", 2, 9, "to: found a list, expected one word", ""),
+        ("rules:\n- {to: [''], action: direct}", 2, 9, "to: found two commas", ""),
+        ("rules:\n- to: 10.0.0.0/8, ::/0\n  action: direct", 2, 7, "expected one item", "brackets: [a, b]"),
+        ("rules:\n- apps: chrome, firefox\n  action: direct", 2, 9, "expected one item", "brackets: [a, b]"),
         ("rules:\n- {ports: 70000, action: direct}", 2, 11, "ports: found '70000'", ""),
         ("rules:\n- {ports: 9-8, action: direct}", 2, 11, "ports: found '9-8'", ""),
         ("rules:\n- {domains: 1.2.3.4, action: direct}", 2, 13, "found the address '1.2.3.4'", "AllowedIPs"),
@@ -74,6 +77,11 @@ def test_a_mistake_is_told_with_line_column_and_remedy(
     assert expected in str(caught.value)
     assert (caught.value.line, caught.value.column) == (line, column)
     assert remedy in caught.value.remedy
+
+
+def test_a_path_may_have_a_comma_in_it() -> None:
+    (rule,) = rules("rules:\n- apps: /opt/a, b/c\n  action: direct")
+    assert rule.apps == ("/opt/a, b/c",)
 
 
 def test_every_mistake_of_every_rule_is_told() -> None:
