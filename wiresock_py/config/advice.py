@@ -122,7 +122,8 @@ def _app_trouble(entry: str) -> tuple[str, str]:
 
 
 def _name_trouble(entry: str) -> tuple[str, str]:
-    """A name that the search path knows as a symbolic link to a program of another name, such as python3."""
+    """A name that the search path knows as a symbolic link to a program of another name, such as python3, or not at all
+    but for words of it."""
     found = shutil.which(entry)
     target = PurePath(os.path.realpath(found)).name if found else entry
     if (
@@ -131,6 +132,8 @@ def _name_trouble(entry: str) -> tuple[str, str]:
         and entry.casefold() not in (target.casefold(), PurePath(target).stem.casefold())
     ):
         return f"{shown(entry)} is a link to {shown(target)}, and that is the name that counts", f"write {target}"
+    if not found and len(words := entry.split()) > 1 and any(map(shutil.which, words)):
+        return f"{shown(entry)} is one name with blanks in it", "separate programs by commas, and leave out arguments"
     return "", ""
 
 

@@ -192,6 +192,8 @@ def read_app(item: Text) -> str:
         raise item.error(
             f"found {shown(item.text)}: wildcards are not known, expected a name, a path or a folder", remedy
         )
+    if ";" in item.text and not is_path(item.text):
+        raise item.error(f"found {shown(item.text)}, expected an app's name", "separate apps by commas")
     if _UNEXPANDED.match(item.text):
         remedy = "write the path in full"
         raise item.error(f"found {shown(item.text)}: '~', '.' and variables are not expanded, expected a path", remedy)

@@ -97,6 +97,14 @@ class TestApps:
         (message,) = self.apps("netcat", "nc.openbsd")
         assert "'netcat' is a link to 'nc.openbsd'" in message
 
+    def test_names_without_commas_between_are_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("curl", "Web Browser"):
+            (tmp_path / name).write_bytes(b"\x7fELF")
+            (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        (message,) = self.apps("curl firefox", "Web Browser", "Google Chrome")
+        assert "'curl firefox' is one name with blanks in it" in message
+
 
 def test_two_tunnels_that_a_server_takes_for_one_client_are_told() -> None:
     (notice,) = advise_together([config(COMPLETE), config("AllowedIPs = 10.0.0.0/8", file="b.conf")])

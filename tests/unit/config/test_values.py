@@ -186,6 +186,7 @@ def test_quotation_marks_around_apps_are_errors(text: str, column: int) -> None:
         ("chrome,", "two commas"),
         ("ch*", "wildcards are not known"),
         ("/opt/?/x", "wildcards are not known"),
+        ("chrome; firefox", "expected an app's name"),
         ("~/bin/app", "not expanded"),
         ("%ProgramFiles%\\app", "not expanded"),
         ("$HOME/app", "not expanded"),
