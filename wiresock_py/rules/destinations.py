@@ -150,7 +150,7 @@ class TunnelDestinations:
         local = self._local.longest(to.version, to.address, to.length)
         held = self._reason(route.peer, "AllowedIPs", route.network) if route else None
         if never:
-            yield self._direct(-1, Reason(f"{never} is this host or this link and is never tunnelled"), held)
+            yield self._direct(-1, Reason(f"{never} (this host, this link, multicast) is never tunnelled"), held)
         elif local and (route is None or route.network.prefixlen <= local.prefixlen):
             line = self._config.interface.place("BypassLan").line
             yield self._direct(-1, Reason(f"BypassLan leaves out {local}", self._config.file, line), held)

@@ -35,8 +35,11 @@ def unreachable(parts: Sequence[Part]) -> Iterator[Notice]:
             earlier.append(finding)
     for rule, by_whom in {**idle, **shadowed}.items():
         if rule not in reached:
-            message = f"{rule.text} is never met: {by_whom} comes first"
-            yield Notice(message, "remove one of the two, or put the narrower one first", rule.file, rule.line)
+            message = f"{rule.text} is never met, for this comes first: {by_whom}"
+            remedy = "remove one of the two, or put the narrower one first"
+            if not by_whom.file:  # no rule of anybody's, but what no tunnel carries
+                remedy = "remove it; all destinations are 0.0.0.0/0 and ::/0"
+            yield Notice(message, remedy, rule.file, rule.line)
 
 
 def _offers(parts: Sequence[Part], network: Network, idle: dict[Reason, Reason]) -> Iterator[Finding]:
