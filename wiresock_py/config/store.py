@@ -48,6 +48,8 @@ def stored(path: Path, place: Path | None = None) -> Path:
 
 def save(name: str, text: bytes, place: Path | None = None) -> Path:
     """Keep *text* encrypted under *name*; returns where. Raises ConfigError."""
+    if sys.platform != "win32":
+        raise ConfigError("only Windows keeps configurations encrypted", "leave the file where it is: chmod 600")
     place = place or folder()
     file = place / f"{name}.conf{SUFFIX}"
     try:

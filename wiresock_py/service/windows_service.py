@@ -136,7 +136,7 @@ def parse_options(text: str) -> RunOptions:
 def load_api() -> Any:
     """pywin32's win32service. Raises ControlError if it is not installed, or this is no Windows."""
     if sys.platform != "win32":
-        raise ControlError(f"services of this kind are Windows', this is {sys.platform}", "use your service manager")
+        raise ControlError("Windows services are on Windows only", "systemd takes a unit, as the user guide has it")
     try:
         import win32service
     except ImportError:

@@ -150,5 +150,5 @@ def test_a_service_that_does_not_stop_is_told(api: Api, monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(sys.platform == "win32", reason="for other systems: says what they lack")
 def test_other_systems_have_no_such_services() -> None:
-    with pytest.raises(ControlError, match="services of this kind are Windows'"):
+    with pytest.raises(ControlError, match="on Windows only"):
         load_api()
