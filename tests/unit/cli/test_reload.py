@@ -14,7 +14,7 @@ from wiresock_py.errors import EXIT_CONFIG, EXIT_CONTROL
 from wiresock_py.service.control import ControlServer
 
 pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="for other systems: the control socket is not built for Windows yet"
+    sys.platform == "win32", reason="for other systems: the client is played at a UNIX socket"
 )
 
 Reload = Callable[..., Result]

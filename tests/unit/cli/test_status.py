@@ -17,7 +17,7 @@ from wiresock_py.errors import EXIT_BACKEND, EXIT_CONTROL, BackendError
 from wiresock_py.service.control import ControlServer
 
 pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="for other systems: the control socket is not built for Windows yet"
+    sys.platform == "win32", reason="for other systems: the client is played at a UNIX socket"
 )
 
 STATUS: dict[str, Any] = {

@@ -42,7 +42,7 @@ from wiresock_py.service.options import RunOptions
 from wiresock_py.service.worker import Worker
 
 pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="for other systems: the control socket is not built for Windows yet"
+    sys.platform == "win32", reason="for other systems: the client is played at a UNIX socket"
 )
 
 Found = TypeVar("Found")
