@@ -178,7 +178,7 @@ class NetfilterBackend:
             removed += Iptables(version).remove()
         try:
             if count := conntrack.forget((marks or Marks()).bypass):
-                removed.append(f"the bypass mark of {count} connections")
+                removed.append(f"the bypass mark of {count} connection{'s' if count > 1 else ''}")
         except OSError as error:
             log.warning("connection marks could not be cleared: %s", error.strerror)
         return removed

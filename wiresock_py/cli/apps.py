@@ -56,6 +56,9 @@ def apps(files: tuple[Path, ...], settings_path: Path | None, as_json: bool) -> 
             )
         )
         return
+    if not rows:
+        click.echo("no open connections (root sees every process, others their own)")
+        return
     table = Table("app", "pid", "connections", "goes", "because")
     for (app, route, reason), count in rows:
         table.add_row(app.name, str(app.pid), str(count), WORDS[route], reason)

@@ -13,11 +13,11 @@ from wiresock_py.errors import ControlError
 from wiresock_py.filters.registry import available, backend_class, default_name
 
 
-@click.command()
+@click.command(short_help="Show the running client: its tunnels and traffic.")
 @control_socket
 @json_output
 def status(control_path: Path | None, as_json: bool) -> None:
-    """Show the running client: its tunnels, traffic and drops.
+    """Show the running client: its tunnels and their traffic; with --json also what was dropped, and why.
 
     Example: wiresock-py status --json
     """

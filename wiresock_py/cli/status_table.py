@@ -7,11 +7,11 @@ from rich.table import Table
 
 def table(status: dict[str, Any]) -> Table:
     """One row a peer."""
-    flows = ", ".join(f"{count} {route}" for route, count in status["flows"].items())
+    flows = status["flows"]
     result = Table(
         title=f"wiresock-py, {status['backend']} backend, {status['datapath']} data path, "
         f"kill switch {status['kill_switch']}",
-        caption=f"flows: {flows}",
+        caption=f"flows: {flows['direct']} direct, {flows['tunnel']} in the tunnel, {flows['block']} blocked",
         title_justify="left",
         caption_justify="left",
     )

@@ -101,7 +101,7 @@ def ask(path: Path, request: dict[str, Any], *, timeout: float = TIMEOUT) -> dic
             connection.sendall(_encode(request))
             answer = json.loads(_read_line(connection, limit=None))
     except PermissionError:
-        runner = "an administrator" if sys.platform == "win32" else "the user that runs it"
+        runner = "administrator" if sys.platform == "win32" else "root, or as the user that runs the client"
         raise ControlError(f"no permission to talk to {path}", f"run this command as {runner}") from None
     except (FileNotFoundError, ConnectionRefusedError):
         raise ControlError(

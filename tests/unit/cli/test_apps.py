@@ -43,6 +43,12 @@ def invoke(*words: str) -> Result:
     return CliRunner().invoke(main, ["apps", *words])
 
 
+def test_without_connections_it_says_so(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owners.SocketOwners, "connections", lambda _: [])
+    assert "no open connections" in invoke(*files).stdout
+    assert json.loads(invoke("--json", *files).stdout) == []
+
+
 def test_each_app_is_listed_with_where_it_goes_and_why(files: list[str]) -> None:
     rows = json.loads(invoke("--json", *files).stdout)
     assert [(row["app"], row["pid"], row["connections"], row["route"]) for row in rows] == [

@@ -68,7 +68,7 @@ def invoke(*words: object) -> Result:
 def test_the_status_of_a_running_client_is_a_table(running: ControlServer, path: Path) -> None:
     result = invoke("status", "--control-socket", path)
     assert result.exit_code == 0
-    for words in ("wg0", "12 s ago", "4.8 MiB", "31 ms", "2 direct, 3 tunnel"):
+    for words in ("wg0", "12 s ago", "4.8 MiB", "31 ms", "2 direct, 3 in the tunnel"):
         assert words in result.stdout
 
 

@@ -50,7 +50,7 @@ def test_a_tunnel_through_another_says_through_which() -> None:
 def test_it_tells_how_the_client_works_and_its_flows() -> None:
     text = shown(tunnel(ANSWERS))
     assert "netfilter backend, native data path, kill switch app" in text
-    assert "2 direct, 3 tunnel, 0 block" in text
+    assert "flows: 2 direct, 3 in the tunnel, 0 blocked" in text
 
 
 def test_a_peer_that_never_answered_says_so() -> None:
