@@ -1,6 +1,7 @@
 """Reading a wg0.conf from disk."""
 
 import codecs
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from wiresock_py.errors import ConfigError
 
 # Far more than 4,096 prefixes and 1,024 apps need; it keeps a wrong path (a disk image, /dev/zero) out of memory.
 MAX_FILE_SIZE = 1 << 20
+_WG_QUICK = Path("/etc/wireguard")
 
 
 def load(path: str | Path) -> Config:
@@ -26,6 +28,15 @@ def load(path: str | Path) -> Config:
     return replace(config, notices=(*advise_file(place), *config.notices, *advise_apps(config)))
 
 
+def _meant(path: Path) -> str:
+    """A remedy that names the file of an interface's name: ``wg0``, as wg-quick takes it. Here a file is a path."""
+    for folder in (path.parent, _WG_QUICK):
+        candidate = folder / f"{path.name.removesuffix('.conf')}.conf"
+        if candidate != path and os.path.exists(candidate):  # noqa: PTH110 - False where Path.exists raises
+            return f"did you mean {candidate}?"
+    return ""
+
+
 def read_text(path: Path) -> str:
     """The text of a configuration file: UTF-8, or UTF-16 with its byte order mark, as Windows editors save it.
 
@@ -36,7 +47,7 @@ def read_text(path: Path) -> str:
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE_SIZE + 1)
     except FileNotFoundError:
-        raise ConfigError("there is no such file", "check the path", file=file) from None
+        raise ConfigError("there is no such file", _meant(path) or "check the path", file=file) from None
     except PermissionError:
         if path.is_dir():  # on Windows
             raise ConfigError("this is a folder, expected a file", "name a file in it", file=file) from None

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.configs import EVERYTHING, conf
-from wiresock_py.config import load, parse
+from wiresock_py.config import files, load, parse
 from wiresock_py.config.files import MAX_FILE_SIZE
 from wiresock_py.errors import ConfigError
 
@@ -44,6 +44,18 @@ def test_a_byte_that_is_not_utf_8_is_named_with_its_place(tmp_path: Path) -> Non
 def test_a_missing_file_and_a_folder_are_errors_with_a_remedy(tmp_path: Path) -> None:
     assert "no such file" in str(fails(tmp_path / "none.conf"))
     assert "a folder" in str(fails(tmp_path))
+
+
+def test_an_interfaces_name_gets_the_file_that_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_WG_QUICK", tmp_path / "wireguard")
+    monkeypatch.chdir(tmp_path)
+    assert fails(Path("wg0")).remedy == "check the path"
+    (tmp_path / "wireguard").mkdir()
+    kept = tmp_path / "wireguard" / "wg0.conf"
+    kept.touch()
+    assert fails(Path("wg0")).remedy == fails(Path("wg0.conf")).remedy == f"did you mean {kept}?"
+    (tmp_path / "wg0.conf").touch()
+    assert fails(Path("wg0")).remedy == "did you mean wg0.conf?"
 
 
 def test_a_file_beyond_a_megabyte_is_an_error(tmp_path: Path) -> None:
