@@ -66,7 +66,6 @@ INTERNET = _host("203.0.113.10", "2001:db8:3::10")
 OTHER_SITE = _host("203.0.113.11", "2001:db8:3::11")  # the internet host under a second address
 TUNNEL_RESOLVER = _host("192.0.2.53", "2001:db8:53::53")
 
-LAN = ("192.168.1.0/24", "2001:db8:1::/64")
 INNER = ("10.66.0.0/16", "fd42:42::/32")
 """The inner networks of all servers; see :func:`inner_networks` for those of one."""
 INNER_SERVER = _host("10.66.66.1", "fd42:42:42::1")
