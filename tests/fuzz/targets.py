@@ -20,6 +20,7 @@ NAMES = [
     "settings",
     "control",
     "frames",
+    "windivert",
 ]
 if sys.platform == "linux":
     NAMES += ["netlink", "queue_messages"]
