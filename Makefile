@@ -1,9 +1,10 @@
 # Each target works on a fresh Debian machine, as root, with nothing before it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-interop test-browser test-windows lint lint-native sanitize fuzz mutation bench bench-quick clean-lab
+.PHONY: help demo test test-slow test-interop test-browser test-windows lint lint-native sanitize fuzz soak mutation bench bench-quick clean-lab
 
 BIN := .venv/bin
 SECONDS := 60
+MINUTES := 10
 # A file of tests stays in one process, with the namespaces it made; end-to-end tests come first, as they are collected.
 ABREAST := -n 3 --dist loadfile --no-loadscope-reorder
 
@@ -54,6 +55,10 @@ sanitize: ## the compiled data path's tests, in Rust and Python, under AddressSa
 fuzz: ## coverage-guided fuzzing of all that reads hostile bytes, SECONDS=60 for each target
 	@.ci/install test fuzz
 	$(BIN)/python -m tests.fuzz $(if $(RUNS),python --runs $(RUNS),--seconds $(SECONDS))
+
+soak: ## the client for MINUTES=10 while everything around it changes: does anything leak, grow, vanish? (root)
+	@.ci/install test
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 mutation: ## change each constant of the WireGuard core in turn: does a test of behaviour notice?
 	@.ci/install test
