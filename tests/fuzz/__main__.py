@@ -1,7 +1,8 @@
 """``python -m tests.fuzz [TARGET]…``: coverage-guided fuzzing of all that reads hostile bytes, target by target.
 
 Each target runs in a process of its own, instrumented, from the seeds that it makes and what earlier runs kept in
-``.cache/fuzz``; with ``--runs`` from the seeds alone and by the same random numbers, so that the same happens again.
+``.cache/fuzz``; with ``--runs`` from the seeds alone and by the same random numbers, so that runs differ by little more
+than where things lie in memory.
 What breaks an invariant is written to ``.cache/fuzz/TARGET.crash-…``, the exit code is 1, and
 ``python -m tests.fuzz TARGET --again FILE`` shows it once more. It goes to ``tests/fuzz/found`` with what mends it.
 """
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     known = [*GROUPS, *NAMES, *native.NAMES]
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(known)}; all without any")
     parser.add_argument("--seconds", type=int, default=60, help="for each target (60)")
-    parser.add_argument("--runs", type=int, default=0, help="inputs for each target instead, always the same ones")
+    parser.add_argument("--runs", type=int, default=0, help="inputs for each target instead, by fixed random numbers")
     parser.add_argument("--again", type=Path, metavar="FILE", help="run the target on this input only")
     parser.add_argument("--inside", metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -73,8 +74,8 @@ def main(arguments: Sequence[str]) -> int:
 def _watch(name: str, command: Sequence[str]) -> int:
     """Run a fuzzer; tell how far it came, and all it says if it ended badly."""
     started = time.monotonic()
-    # the interpreter that a compiled target needs for its flows is not taken down
-    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+    # hashes of chance would make two runs differ; the interpreter of a compiled target is not taken down
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "ASAN_OPTIONS": "detect_leaks=0"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
