@@ -41,10 +41,3 @@ def test_the_guide_lists_the_exit_codes_there_are() -> None:
     listed = re.findall(r"^\| (\d) \| (.+) \|$", (ROOT / "docs" / "guide.md").read_text("utf-8"), re.MULTILINE)
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     assert {int(code) for code, _ in listed} == codes | {0}
-
-
-def test_both_documents_say_the_same_of_exit_codes() -> None:
-    guide, configuration = ((ROOT / "docs" / name).read_text("utf-8") for name in ("guide.md", "configuration.md"))
-    table = re.search(r"\| code \| meaning \|\n(?:\|.*\n)+", guide)
-    assert table is not None
-    assert table[0] in configuration
