@@ -9,7 +9,7 @@ MINUTES := 10
 ABREAST := -n 3 --dist loadfile --no-loadscope-reorder
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the client at work: in the lab as root, in memory without
 	@.ci/install demo
