@@ -1,4 +1,4 @@
-"""Inner packets: padding before sealing, and trimming after opening (paper 5.4.6).
+"""Inner packets: padding before sealing, trimming after opening, the ECN bits in between (paper 5.4.6, RFC 6040).
 
 Padding hides lengths a little: zero bytes up to a multiple of 16, but never beyond the tunnel's MTU (1420 is no
 multiple of 16, and 1424 would make datagrams that do not fit the path). A receiver accepts any length and trims by the
@@ -11,6 +11,8 @@ from wiresock_py.crypto.results import Buffer
 
 _IPV4_HEADER = 20
 _IPV6_HEADER = 40
+_CONGESTION_EXPERIENCED = 0b11
+_ECT_0 = 0b10
 
 
 def padded_length(length: int, mtu: int) -> int:
@@ -53,3 +55,30 @@ def destination_of(packet: Buffer) -> bytes | None:
     if len(packet) >= _IPV6_HEADER and packet[0] >> 4 == 6:
         return bytes(packet[24:40])
     return None
+
+
+def ecn(packet: Buffer) -> int:
+    """The two ECN bits of an IP packet."""
+    if packet[0] >> 4 == 4:
+        return packet[1] & 0b11
+    return packet[1] >> 4 & 0b11
+
+
+def encapsulated_ecn(packet: Buffer) -> int:
+    """The outer header's ECN bits for an inner packet: the same, but a mark made before the tunnel is not repeated."""
+    bits = ecn(packet)
+    return _ECT_0 if bits == _CONGESTION_EXPERIENCED else bits
+
+
+def mark_congestion(packet: bytearray | memoryview, outer: int) -> None:
+    """Carry congestion that the outer header (its ECN bits are *outer*) met into an inner packet, in place."""
+    if outer != _CONGESTION_EXPERIENCED or ecn(packet) in (0, _CONGESTION_EXPERIENCED):
+        return
+    if packet[0] >> 4 == 6:
+        packet[1] |= _CONGESTION_EXPERIENCED << 4
+        return
+    before = packet[1]
+    packet[1] |= _CONGESTION_EXPERIENCED
+    # RFC 1624: HC' = ~(~HC + ~m + m'), over the word that holds the changed byte
+    total = (~int.from_bytes(packet[10:12], "big") & 0xFFFF) + (packet[1] - before)
+    packet[10:12] = (~(total % 0xFFFF) & 0xFFFF).to_bytes(2, "big")
