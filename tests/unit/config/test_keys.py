@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.configs import conf
-from wiresock_py import errors
 from wiresock_py.config import Settings, parse
 from wiresock_py.config.keys import FOREIGN, KEYS
 from wiresock_py.config.text import Text, looks_like_key
@@ -61,9 +60,7 @@ def test_a_key_without_use_here_is_kept_and_told(key: str) -> None:
     assert [notice.line for notice in config.notices if f"{name} is not used" in notice.message] == [4]
 
 
-def test_the_documentation_names_every_key_setting_and_exit_code() -> None:
+def test_the_documentation_names_every_key_and_setting() -> None:
     text = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
     names = [*(kind.name for kind in KEYS.values()), *(each.name for each in fields(Settings))]
     assert [name for name in names if f"`{name}`" not in text] == []
-    codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
-    assert [code for code in codes if f"\n| {code} | " not in text] == []
