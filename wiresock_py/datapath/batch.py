@@ -11,6 +11,8 @@ from wiresock_py.filters.base import MAX_PACKET, Buffer
 # One sendmsg with UDP_SEGMENT: the kernel's UDP_MAX_SEGMENTS before 5.x raised it, and the largest UDP payload in IPv4.
 MAX_RUN_SEGMENTS = 64
 MAX_RUN_BYTES = 65_507
+FIRST_CAPACITY = 1 << 16
+"""Bytes of a buffer at first: it grows to what batches need, and a client that does little needs little."""
 
 
 class Classified:
@@ -47,7 +49,7 @@ class DatagramBuffer:
 
     __slots__ = ("data", "drops", "end", "packets", "room", "runs", "view")
 
-    def __init__(self, capacity: int = 1 << 20) -> None:
+    def __init__(self, capacity: int = FIRST_CAPACITY) -> None:
         self.data = bytearray(capacity)
         self.view = memoryview(self.data)
         self.end = 0

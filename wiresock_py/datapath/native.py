@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import wiresock_py._native as _native  # "from … import" would not say that the module is missing: see choice.py
 from wiresock_py.crypto import Ciphers, Session
 from wiresock_py.datapath import merge, seal
-from wiresock_py.datapath.batch import Classified, DatagramBuffer, Opened
+from wiresock_py.datapath.batch import FIRST_CAPACITY, Classified, DatagramBuffer, Opened
 from wiresock_py.datapath.drops import PacketDrop
 from wiresock_py.datapath.face import DataPath
 from wiresock_py.datapath.flows import Flow, FlowTable, wire_key
@@ -87,7 +87,7 @@ class NativeDatagramBuffer(DatagramBuffer):
 
     __slots__ = ("sealing",)
 
-    def __init__(self, capacity: int = 1 << 20) -> None:
+    def __init__(self, capacity: int = FIRST_CAPACITY) -> None:
         super().__init__(capacity)
         self.sealing = _native.Sealing()
 
