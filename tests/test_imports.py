@@ -9,7 +9,8 @@ import pytest
 @pytest.mark.parametrize(
     ("code", "unused"),
     [
-        # what the supervisor and the worker are made of
+        # until the worker is started, then what the supervisor and the worker are made of
+        ("from wiresock_py.cli import run", ["wiresock_py.config", "wiresock_py.crypto", "rich"]),
         ("from wiresock_py.cli import run; from wiresock_py.service import supervisor", ["rich", "wiresock_py.lab"]),
         ("from wiresock_py.service import worker", ["rich", "click", "wiresock_py.cli"]),
         ("from wiresock_py.config import load_settings", ["yaml"]),

@@ -7,7 +7,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from wiresock_py.cli.options import config_files, json_output, load_configs, settings_file
+from wiresock_py.cli.files import load_configs
+from wiresock_py.cli.options import config_files, json_output, settings_file
 from wiresock_py.config import load_settings
 from wiresock_py.flow import App, Route
 from wiresock_py.network import on_link_networks

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from wiresock_py.cli.options import config_files, json_output, load_configs, settings_file, tell_notices
+from wiresock_py.cli.files import load_configs, tell_notices
+from wiresock_py.cli.options import config_files, json_output, settings_file
 from wiresock_py.config import Config, Notice, Peer, Settings, advise_together, load_settings
 from wiresock_py.filters.registry import backend_class
 from wiresock_py.network import on_link_networks, shared_resolver

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from wiresock_py.cli.options import config_files, json_output, load_configs, settings_file, tell_notices
+from wiresock_py.cli.files import load_configs, tell_notices
+from wiresock_py.cli.options import config_files, json_output, settings_file
 from wiresock_py.config import Config, load_settings
 from wiresock_py.flow import SYSTEM, App, Route
 from wiresock_py.network import on_link_networks

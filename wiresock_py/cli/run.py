@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from wiresock_py.cli.options import config_files, control_socket, settings_file
-from wiresock_py.config import load_settings
 from wiresock_py.filters.registry import NAMES
+from wiresock_py.service.process import start_worker
 
 log = logging.getLogger(__name__)
 
@@ -55,24 +55,27 @@ def run(
 
     Example: wiresock-py run wg0.conf
     """
-    # imported here: --help, for which every command is loaded, takes less time without
-    from wiresock_py.datapath import choose
-    from wiresock_py.service.options import RunOptions
-    from wiresock_py.service.supervisor import Supervisor
-    from wiresock_py.service.talk import set_up_logging
+    with start_worker() as first:
+        # imported here: the worker loads at the same time
+        from wiresock_py.config import load_settings
+        from wiresock_py.datapath import choose
+        from wiresock_py.service.options import RunOptions
+        from wiresock_py.service.supervisor import Supervisor
+        from wiresock_py.service.talk import set_up_logging
 
-    settings = load_settings(settings_path)
-    options = RunOptions(
-        files=tuple(str(file) for file in files),
-        backend=backend or ("" if settings.backend == "auto" else settings.backend),
-        kill_switch=kill_switch or settings.kill_switch,  # type: ignore[arg-type]  # click.Choice checked it
-        connect_timeout=connect_timeout,
-        control_socket=str(control_path or ""),
-        settings=str(settings_path or ""),
-        log_level=log_level or settings.log_level,
-        datapath=choose(datapath).name if datapath else "",
-    )
-    set_up_logging(options.log_level)
-    if options.backend == "memory":
-        log.warning("the memory backend carries nothing of this machine's traffic; it is there for tests and the demo")
-    click.get_current_context().exit(Supervisor(options).run())
+        settings = load_settings(settings_path)
+        options = RunOptions(
+            files=tuple(str(file) for file in files),
+            backend=backend or ("" if settings.backend == "auto" else settings.backend),
+            kill_switch=kill_switch or settings.kill_switch,  # type: ignore[arg-type]  # click.Choice checked it
+            connect_timeout=connect_timeout,
+            control_socket=str(control_path or ""),
+            settings=str(settings_path or ""),
+            log_level=log_level or settings.log_level,
+            datapath=choose(datapath).name if datapath else "",
+        )
+        set_up_logging(options.log_level)
+        if options.backend == "memory":
+            log.warning("the memory backend carries nothing of this machine's traffic; it is for tests and the demo")
+        exit_code = Supervisor(options, first).run()
+    click.get_current_context().exit(exit_code)

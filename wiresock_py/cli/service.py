@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from wiresock_py.cli.options import config_files, load_configs, settings_file
+from wiresock_py.cli.files import load_configs
+from wiresock_py.cli.options import config_files, settings_file
 from wiresock_py.config import load_settings
 from wiresock_py.filters.registry import NAMES
 

@@ -31,6 +31,7 @@ from wiresock_py.service.console import ConsoleEvents
 from wiresock_py.service.control import DEFAULT_PATH, presence
 from wiresock_py.service.line import Line
 from wiresock_py.service.options import RunOptions
+from wiresock_py.service.process import start_worker
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +42,6 @@ HANG_TIMEOUT = 10.0
 LONGEST_PAUSE = 8.0
 """Workers that die before they serve are replaced after a pause that doubles up to this many seconds."""
 
-# -P: the folder the user happens to be in has no say in what root imports
-WORKER = (sys.executable, "-P", "-m", "wiresock_py.service.worker")
-
-if sys.platform == "win32":
-    NEW_PROCESS_GROUP = subprocess.CREATE_NEW_PROCESS_GROUP
-else:
-    NEW_PROCESS_GROUP = 0
-
 GONE = "gone"
 SIGNAL = "signal"
 RELOAD = "reload"
@@ -57,8 +50,10 @@ RELOAD = "reload"
 class Supervisor:
     """Runs workers until told to stop."""
 
-    def __init__(self, options: RunOptions) -> None:
+    def __init__(self, options: RunOptions, first: "subprocess.Popen[bytes] | None" = None) -> None:
+        """*first* is a worker that was started already, so that it loads while this process does."""
         self._options = options
+        self._first = first
         # (worker's pid or signal number, message); SimpleQueue.put is reentrant, so signal handlers may use it
         self._events: queue.SimpleQueue[tuple[int, dict[str, Any]]] = queue.SimpleQueue()
         self._configurations: list[str] = []
@@ -139,10 +134,7 @@ class Supervisor:
 
     def _run_worker(self, options: RunOptions) -> tuple[bool, int]:
         """One worker's life; returns whether it came to serve, and its exit code (negative: the signal)."""
-        # its own process group: Ctrl+C is the supervisor's to receive
-        worker = subprocess.Popen(
-            WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0, creationflags=NEW_PROCESS_GROUP
-        )
+        worker, self._first = self._first or start_worker(), None
         assert worker.stdin is not None
         assert worker.stdout is not None
         threading.Thread(target=self._listen, args=(worker.pid, worker.stdout), daemon=True).start()

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.configs import conf, config
-from wiresock_py.cli.options import load_configs, tell_notices
+from wiresock_py.cli.files import load_configs, tell_notices
 from wiresock_py.errors import ConfigError
 
 

@@ -1,15 +1,17 @@
 """run: what the command line and settings.yaml make of the options."""
 
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from wiresock_py.cli import main
+from wiresock_py.cli import main, run
 from wiresock_py.errors import EXIT_CONFIG, EXIT_NETWORK, EXIT_USAGE
-from wiresock_py.service import supervisor
+from wiresock_py.service import process, supervisor
 from wiresock_py.service.options import RunOptions
 
 
@@ -22,12 +24,28 @@ def _root_logger() -> Iterator[None]:
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
-    """The options of each supervisor, which runs no worker and ends with the code for a network's trouble."""
+def workers(monkeypatch: pytest.MonkeyPatch) -> list["subprocess.Popen[bytes]"]:
+    """The processes started as workers; they wait to be told something, and end."""
+    workers: list[subprocess.Popen[bytes]] = []
+
+    def start() -> "subprocess.Popen[bytes]":
+        workers.append(process.start_worker())
+        return workers[-1]
+
+    monkeypatch.setattr(process, "WORKER", (sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"))
+    monkeypatch.setattr(run, "start_worker", start)
+    return workers
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch, workers: list["subprocess.Popen[bytes]"]) -> list[RunOptions]:
+    """The options of each supervisor, which does not use its worker and ends with the code for a network's trouble."""
     runs: list[RunOptions] = []
 
     class Fake:
-        def __init__(self, options: RunOptions) -> None:
+        def __init__(self, options: RunOptions, first: "subprocess.Popen[bytes]") -> None:
+            assert first is workers[-1]
+            assert first.poll() is None
             runs.append(options)
 
         def run(self) -> int:
@@ -91,10 +109,20 @@ def test_wrong_usage_names_what_was_found(runs: list[RunOptions], words: tuple[s
     assert runs == []
 
 
-def test_faulty_settings_are_told_before_anything_starts(runs: list[RunOptions], tmp_path: Path) -> None:
+def test_the_worker_that_loads_meanwhile_ends_with_the_supervisor(
+    runs: list[RunOptions], settings: str, workers: list["subprocess.Popen[bytes]"]
+) -> None:
+    invoke("a.conf", "--settings", settings)
+    assert [worker.returncode for worker in workers] == [0]
+
+
+def test_faulty_settings_are_told_before_anything_is_done(
+    runs: list[RunOptions], tmp_path: Path, workers: list["subprocess.Popen[bytes]"]
+) -> None:
     faulty = tmp_path / "settings.yaml"
     faulty.write_text("kill_switch: maybe\n")
     result = invoke("a.conf", "--settings", str(faulty))
     assert result.exit_code == EXIT_CONFIG
     assert "settings.yaml" in result.stderr
     assert runs == []
+    assert [worker.returncode for worker in workers] == [0], "told nothing, it ended"

@@ -16,7 +16,7 @@ import pytest
 from wiresock_py.engine.clock import now as clock
 from wiresock_py.errors import EXIT_FAILURE, BackendError
 from wiresock_py.rules import Known
-from wiresock_py.service import supervisor
+from wiresock_py.service import process, supervisor
 from wiresock_py.service.options import RunOptions
 from wiresock_py.service.supervisor import Supervisor
 
@@ -89,7 +89,7 @@ class Stage:
         self._patch = patch
         self.backend = Backend()
         self.line: list[str] = []
-        patch.setattr(supervisor, "WORKER", (sys.executable, "-S", str(self._program), str(self._place)))
+        patch.setattr(process, "WORKER", (sys.executable, "-S", str(self._program), str(self._place)))
         patch.setattr(supervisor, "Line", lambda texts, _options, _names: FakeLine(self.line, texts))
         patch.setattr(supervisor, "backend_class", lambda _name: self.backend)
 
@@ -389,7 +389,7 @@ def test_the_folder_it_was_started_in_has_no_say_in_what_a_worker_imports(tmp_pa
     (tmp_path / "wiresock_py").mkdir()
     for name in ("wiresock_py/__init__.py", "queue.py", "json.py"):
         (tmp_path / name).write_text(planted)
-    done = subprocess.run(supervisor.WORKER, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+    done = subprocess.run(process.WORKER, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
     assert done.returncode == EXIT_FAILURE
     assert done.stderr == b""  # it was told nothing, so it ended
     assert not (tmp_path / "planted code ran").exists()
