@@ -14,6 +14,8 @@ from wiresock_py.filters.registry import backend_class
 from wiresock_py.network import on_link_networks, shared_resolver
 from wiresock_py.rules import Rules
 
+MOST_SHOWN = 12
+
 
 @click.command()
 @config_files
@@ -142,4 +144,7 @@ def _texts(items: Iterable[object]) -> list[str]:
 
 
 def _join(items: Iterable[object]) -> str:
-    return ", ".join(_texts(items))
+    """For people, who read no list of thousands; the JSON has them all."""
+    texts = _texts(items)
+    left_out = len(texts) - MOST_SHOWN
+    return ", ".join(texts[:MOST_SHOWN]) + (f" and {left_out} more" if left_out > 0 else "")

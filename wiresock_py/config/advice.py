@@ -49,11 +49,15 @@ def advise(config: Config) -> Iterator[Notice]:
 
 
 def _families(config: Config, peer: Peer) -> Iterator[Notice]:
-    for network in peer.allowed_ips:
-        if not config.interface.has_family(network.version):
-            message = f"the tunnel has no IPv{network.version} address: for tunnelled apps {network} is blocked"
-            remedy = f"ask your provider for an IPv{network.version} address, or remove the prefix"
-            yield _at(config, peer, "AllowedIPs", network, message=message, remedy=remedy)
+    for version in (4, 6):
+        networks = [network for network in peer.allowed_ips if network.version == version]
+        if not networks or config.interface.has_family(version):
+            continue
+        first, *others = networks
+        blocked = f"{first} and {len(others)} more prefixes are" if others else f"{first} is"
+        message = f"the tunnel has no IPv{version} address: for tunnelled apps {blocked} blocked"
+        remedy = f"ask your provider for an IPv{version} address, or remove the IPv{version} prefixes"
+        yield _at(config, peer, "AllowedIPs", first, message=message, remedy=remedy)
 
 
 def advise_together(configs: Sequence[Config]) -> Iterator[Notice]:

@@ -50,6 +50,15 @@ def test_what_a_family_without_an_address_means_is_said(tmp_path: Path) -> None:
     assert "IPv6: the tunnel has no address" in result.stdout
 
 
+def test_of_long_lists_the_first_items_are_shown(tmp_path: Path) -> None:
+    file = tmp_path / "wg0.conf"
+    file.write_text(conf(f"AllowedIPs = {', '.join(f'10.0.{n}.0/24' for n in range(100))}"))
+    assert "10.0.0.0/24, 10.0.1.0/24, " in (stdout := CliRunner().invoke(main, ["check", str(file)]).stdout)
+    assert "10.0.11.0/24 and 88 more\n" in stdout
+    (tunnel,) = json.loads(CliRunner().invoke(main, ["check", "--json", str(file)]).stdout)["tunnels"]
+    assert len(tunnel["peers"][0]["allowed_ips"]) == 100
+
+
 def test_the_json_is_the_effective_configuration_without_secrets(files: list[str]) -> None:
     result = CliRunner().invoke(main, ["check", "--json", *files])
     for key in (PRIVATE_KEY, PRESHARED_KEY):
