@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from wiresock_py.cli.files import load_configs
 from wiresock_py.cli.options import config_files, json_output, settings_file
@@ -60,7 +60,7 @@ def apps(files: tuple[Path, ...], settings_path: Path | None, as_json: bool) -> 
     if not rows:
         click.echo("no open connections (root sees every process, others their own)")
         return
-    table = Table("app", "pid", "connections", "goes", "because")
+    table = Table(*(Column(heading, overflow="fold") for heading in ("app", "pid", "connections", "goes", "because")))
     for (app, route, reason), count in rows:
         table.add_row(app.name, str(app.pid), str(count), WORDS[route], reason)
     Console().print(table)

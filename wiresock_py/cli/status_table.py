@@ -16,7 +16,7 @@ def table(status: dict[str, Any]) -> Table:
         caption_justify="left",
     )
     for heading in ("tunnel", "endpoint", "handshake", "received", "sent", "loss", "RTT"):
-        result.add_column(heading)
+        result.add_column(heading, overflow="fold")  # in a narrow terminal an address is broken, not cut off
     for tunnel in status["tunnels"]:
         name = f"{tunnel['name']} via {tunnel['via']}" if tunnel["via"] else tunnel["name"]
         for peer in tunnel["peers"]:

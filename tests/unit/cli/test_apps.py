@@ -66,6 +66,7 @@ def test_the_table_says_the_same(files: list[str]) -> None:
     assert "chrome" in result.stdout
     assert "firefox" in result.stdout
     assert "tunnel" in result.stdout
+    assert "…" not in result.stdout  # the file's path is long, and broken rather than cut off
 
 
 def test_a_faulty_file_is_told(tmp_path: Path) -> None:

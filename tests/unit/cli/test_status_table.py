@@ -22,7 +22,7 @@ def tunnel(*peers: dict[str, Any], name: str = "wg0", via: str | None = None) ->
     return {"name": name, "via": via, "peers": peers}
 
 
-def shown(*tunnels: dict[str, Any]) -> str:
+def shown(*tunnels: dict[str, Any], width: int = 200) -> str:
     status = {
         "backend": "netfilter",
         "datapath": "native",
@@ -31,7 +31,7 @@ def shown(*tunnels: dict[str, Any]) -> str:
         "flows": {"direct": 2, "tunnel": 3, "block": 0},
     }
     out = io.StringIO()
-    Console(file=out, width=200).print(status_table.table(status))
+    Console(file=out, width=width).print(status_table.table(status))
     return out.getvalue()
 
 
@@ -40,6 +40,13 @@ def test_the_table_has_a_row_for_each_peer() -> None:
     assert text.count("wg0") == 2
     for words in ("vpn.example.net:51820", "198.51.100.9:51820", "1 min 15 s ago", "4.8 MiB", "0.4%", "31 ms"):
         assert words in text
+
+
+def test_in_a_narrow_terminal_nothing_is_cut_off() -> None:
+    text = shown(tunnel({**ANSWERS, "configured_endpoint": "[2001:db8:1234:5678::1]:51820"}, name="x" * 40), width=80)
+    assert "…" not in text
+    assert text.count("x") == 40
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_a_tunnel_through_another_says_through_which() -> None:
