@@ -108,8 +108,11 @@ class NetfilterBackend:
 
     @property
     def mark(self) -> int:
-        """SO_MARK for the client's own sockets (tunnel UDP, DNS look-ups): what carries it is never captured."""
-        return self._marks.bypass
+        """SO_MARK for the client's own sockets (tunnel UDP, DNS look-ups): what carries it is never captured.
+
+        Both bits: the connection is not remembered, or an app that gets the port next would go past us, too.
+        """
+        return self._marks.both
 
     def open(self, plan: CapturePlan) -> None:
         """Serve the queues and replace whatever rules stand, in one step: no moment without rules in between.

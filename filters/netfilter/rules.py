@@ -43,13 +43,14 @@ class Marks:
     """The two bits of the packet mark that are ours; every compare and every change leaves the other 30 alone."""
 
     bypass: int = 0x2000_0000
-    """Not to be captured: the client's own sockets, flows decided *direct* (also in the connmark)."""
+    """Not to be captured: a packet of a flow decided *direct*, and, in the connmark, all that follow it."""
     injected: int = 0x4000_0000
     """A packet handed to the stack: not tracked by conntrack, which would take the remote end for the originator."""
 
     @property
     def both(self) -> int:
-        """A packet sent past the capture for once: its connection is not remembered as bypassed."""
+        """A packet sent past the capture for once (the client's own sockets' too): its connection is not remembered as
+        bypassed."""
         return self.bypass | self.injected
 
 

@@ -171,7 +171,22 @@ def test_our_own_sockets_are_exempt_whatever_other_bits_they_carry(world: Netfil
         app = world.open_socket(socket.AF_INET)
         app.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         app.sendto(b"%x" % mark, (INSIDE, 7))
-    assert left(world) == [b"20000000", b"20000007"]
+    assert left(world) == [b"60000000", b"60000007"]
+
+
+@pytest.mark.parametrize("address", [INSIDE, INSIDE6])
+def test_a_port_that_one_of_our_sockets_had_is_not_exempt_for_the_next(world: NetfilterWorld, address: str) -> None:
+    world.backend.open(PLAN)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, world.backend.mark)
+        ours.sendto(b"ours", (address, 53))
+        port = ours.getsockname()[1]
+    app = world.open_socket(family)
+    app.bind(("", port))
+    app.sendto(b"an app's", (address, 53))
+    assert left(world) == [b"ours"]
+    assert [payload(packet) for packet, _flags in take(world, 1)] == [b"an app's"]
 
 
 def test_a_bypass_leaves_other_peoples_bits_alone(world: NetfilterWorld) -> None:
@@ -205,8 +220,8 @@ def test_marks_and_queues_may_be_others(world: NetfilterWorld) -> None:
     """Where another program has our usual bits, they mean nothing to us."""
     with closing(NetfilterBackend(Marks(bypass=0x10, injected=0x20), queues=(7, 8))) as world.backend:
         world.backend.open(PLAN)
-        assert world.backend.mark == 0x10
-        for mark, content in ((0x10, b"ours"), (Marks().bypass, b"theirs")):
+        assert world.backend.mark == 0x30
+        for mark, content in ((0x30, b"ours"), (Marks().bypass, b"theirs")):
             app = world.open_socket(socket.AF_INET)
             app.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
             app.sendto(content, (INSIDE, 7))
