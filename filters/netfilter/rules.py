@@ -82,6 +82,9 @@ def tables(
         f"-A {CHAIN} -m mark ! --mark 0x0/{marks.both:#x} -j RETURN",
         # before the marks of connections: a port may have been an app's, to the same place, a moment ago
         *(f"-A {CHAIN} -p udp -m udp --sport {port} -g {QUEUE_CHAIN}" for port in plan.ports),
+        # conntrack keeps the entry of a connection that was reset or never answered, and a SYN between the same ends
+        # revives it; whose connection that is has to be asked again
+        f"-A {CHAIN} -p tcp -m tcp --tcp-flags SYN,ACK SYN -j CONNMARK --set-xmark 0x0/{marks.bypass:#x}",
         f"-A {CHAIN} -m connmark --mark {marks.bypass:#x}/{marks.bypass:#x} -j RETURN",
         *_never_captured(plan, version),
         *_adapters(plan, surroundings, version),

@@ -189,6 +189,32 @@ def test_a_port_that_one_of_our_sockets_had_is_not_exempt_for_the_next(world: Ne
     assert [payload(packet) for packet, _flags in take(world, 1)] == [b"an app's"]
 
 
+@pytest.mark.parametrize("address", [INSIDE, INSIDE6])
+def test_the_next_connection_between_the_same_ends_is_shown_whole(world: NetfilterWorld, address: str) -> None:
+    """Also where the kernel still knows the one before, as it does for seconds after a reset by the far end."""
+    world.backend.open(PLAN)
+    with world.wire.inside():
+        listener = socket.create_server((address, 80), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+    source = 0
+    seen_of_each = []
+    for verdict in (BYPASS, PASS):
+        with (
+            serving(world, verdict) as seen,
+            socket.create_connection((address, 80), PATIENCE, source_address=("", source)) as app,
+            listener.accept()[0] as far,
+        ):
+            source = app.getsockname()[1]
+            app.sendall(b"data")
+            assert far.recv(100) == b"data"
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            far.close()
+            with pytest.raises(ConnectionResetError):
+                app.recv(1)
+        seen_of_each.append(len(seen))
+    listener.close()
+    assert seen_of_each == [1, 3], "of the second one the SYN, the acknowledgment of its answer, and the data"
+
+
 def test_a_bypass_leaves_other_peoples_bits_alone(world: NetfilterWorld) -> None:
     world.host.run("iptables", "-t", "mangle", "-A", "OUTPUT", "-j", "CONNMARK", "--set-xmark", "0x700/0xf00")
     world.host.run("iptables", "-t", "filter", "-A", "OUTPUT", "-m", "mark", "--mark", "0x20000005")

@@ -47,6 +47,13 @@ def test_ours_and_bypassed_packets_are_let_go_before_anything_is_queued() -> Non
     assert position(rules, "-m connmark --mark 0x20000000/0x20000000 -j RETURN") < queue
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_is_remembered_of_a_connection_does_not_hold_for_the_next_one(version: int) -> None:
+    rules = mangle(version=version)
+    forgotten = position(rules, "--tcp-flags SYN,ACK SYN -j CONNMARK --set-xmark 0x0/0x20000000")
+    assert position(rules, "! --mark 0x0/0x60000000 -j RETURN") < forgotten < position(rules, "-m connmark")
+
+
 def test_an_injected_packet_may_not_leave_the_host() -> None:
     assert mangle()[0] == "-A WIRESOCK ! -o lo -m mark --mark 0x40000000/0x60000000 -j DROP"
 
