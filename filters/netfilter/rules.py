@@ -32,7 +32,7 @@ JUMPS = {
     "raw": (("PREROUTING", CHAIN), ("OUTPUT", CHAIN)),
     "mangle": (("OUTPUT", CHAIN), ("FORWARD", FORWARD_CHAIN), ("POSTROUTING", SAVE_CHAIN)),
 }
-# A router's adapter with more networks behind it than this is left alone whole.
+# A point-to-point adapter with more networks behind it is left alone whole; of any other the rest is captured.
 MAX_NETWORKS = 256
 
 DNS_MATCHES = tuple(f"-p {protocol} -m {protocol} --dport {DNS_PORT}" for protocol in ("udp", "tcp"))

@@ -1,5 +1,12 @@
-"""Which adapters carry a default route and what lies behind the others: the kernel's routing tables (rtnetlink)."""
+"""Which adapters carry a default route and what lies behind the others: the kernel's routing tables (rtnetlink).
 
+What lies behind an adapter is left alone, and a LAN may say what it likes of that: a hostile DHCP server or router can
+leave the default route out and hand the internet out in pieces instead. So only networks that are none of the internet
+are believed to lie there, except behind a point-to-point adapter (another tunnel), whose routes a program of this host
+has set.
+"""
+
+import fcntl
 import socket
 import struct
 import sys
@@ -8,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network
 assert sys.platform == "linux"
 
 from wiresock_py.filters.base import Network
-from wiresock_py.filters.netfilter.rules import Surroundings
+from wiresock_py.filters.netfilter.rules import MAX_NETWORKS, Surroundings
 from wiresock_py.netlink import Netlink, attributes
 
 NETLINK_ROUTE = 0
@@ -22,6 +29,9 @@ ROUTE = struct.Struct("=BBBBBBBBI")
 NEXT_HOP = struct.Struct("=HBBi")
 # 0.0.0.0/1 and 128.0.0.0/1 together are how other tunnels write a default route without replacing the old one.
 DEFAULT_LENGTH = 1
+SIOCGIFFLAGS, IFF_POINTOPOINT = 0x8913, 0x10
+# ifreq: name, then a union that begins with the flags (linux/if.h)
+IFREQ = struct.Struct("=16sH22x")
 
 
 def surroundings() -> Surroundings:
@@ -46,8 +56,25 @@ def surroundings() -> Surroundings:
                         behind.setdefault(name, set()).add(network)
     return Surroundings(
         frozenset(default),
-        {name: tuple(sorted(found, key=str)) for name, found in behind.items() if name not in default},
+        {name: _believed(name, found) for name, found in behind.items() if name not in default},
     )
+
+
+def _believed(adapter: str, networks: set[Network]) -> tuple[Network, ...]:
+    """Those of *networks* that are to be left alone, the widest first."""
+    ordered = sorted(networks, key=lambda network: (network.prefixlen, str(network)))
+    if _is_point_to_point(adapter):
+        return tuple(ordered)
+    return tuple(network for network in ordered if not network.is_global)[:MAX_NETWORKS]
+
+
+def _is_point_to_point(adapter: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        try:
+            answer = fcntl.ioctl(asker, SIOCGIFFLAGS, IFREQ.pack(adapter.encode(), 0))
+        except OSError:
+            return False  # gone since
+    return bool(IFREQ.unpack(answer)[1] & IFF_POINTOPOINT)
 
 
 def _route(body: bytes) -> tuple[Network, list[int]]:

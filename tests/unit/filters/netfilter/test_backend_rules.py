@@ -282,6 +282,16 @@ def test_default_routes_are_followed(world: NetfilterWorld) -> None:
     assert world.backend.receive(0.0) is None
 
 
+def test_a_network_that_leaves_the_default_route_out_is_captured_all_the_same(world: NetfilterWorld) -> None:
+    world.backend.open(CapturePlan((ip_network("0.0.0.0/0"),)))
+    world.host.ip("route", "del", "default")
+    for quarter in ("0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/2", "192.0.0.0/2"):
+        world.host.ip("route", "add", quarter, "via", "10.77.0.1")
+    world.backend._check()
+    world.send(b"secret", "9.9.9.9")
+    assert take(world, 1) == [b"secret"]
+
+
 def test_a_socket_bound_to_an_adapter_cannot_walk_around_the_plan(world: NetfilterWorld) -> None:
     world.backend.open(CapturePlan((ip_network("0.0.0.0/0"),)))
     app = world.open_socket(socket.AF_INET)
