@@ -106,12 +106,19 @@ class LinuxOwners:
         inodes: Sequence[Sequence[int]],
         owners: list[App | None],
     ) -> None:
-        """Name the owner of sockets that nobody holds, provided they outlived the search for their holders."""
-        if unheld:
-            again = self._inodes([keys[index] for index in unheld])
-            for index, inode in zip(unheld, again, strict=True):
-                if inode and (inode,) == tuple(inodes[index]):
-                    owners[index] = SYSTEM
+        """Name the owner of sockets that nobody was seen to hold.
+
+        The first search may have read their holder before it got them, and the one that had them after it gave them
+        away (fork, then close). What a second search does not find either is the system's, if the socket outlived it.
+        """
+        if not unheld:
+            return
+        holders = self._holders.find({inode for index in unheld for inode in inodes[index]})
+        again = self._inodes([keys[index] for index in unheld])
+        for index, inode in zip(unheld, again, strict=True):
+            owners[index] = _owner(keys[index], [holders.get(each, []) for each in inodes[index]])
+            if owners[index] is None and inode and (inode,) == tuple(inodes[index]):
+                owners[index] = SYSTEM
 
     def listening(self, protocol: int, address: bytes, port: int) -> bool:
         """Whether a socket waits for strangers on this local end.

@@ -1,7 +1,7 @@
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -310,6 +310,24 @@ def test_a_socket_that_exists_and_that_no_process_holds_is_the_systems(
         key = udp(sock.getsockname()[1])
         monkeypatch.setattr(owners._holders, "find", lambda _: {})
         assert owners.find([key]) == [SYSTEM]
+
+
+def test_a_socket_that_changes_hands_during_the_search_is_not_taken_for_the_systems(
+    owners: LinuxOwners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        search = owners._holders.find
+        searches: list[object] = []
+
+        def miss_the_first_time(inodes: Collection[int]) -> dict[int, list[Process]]:
+            searches.append(inodes)
+            return search(inodes) if len(searches) > 1 else {}
+
+        monkeypatch.setattr(owners._holders, "find", miss_the_first_time)
+        (found,) = owners.find([udp(sock.getsockname()[1])])
+    assert found is not None
+    assert found.pid == os.getpid()
 
 
 def test_a_socket_that_closes_during_the_search_was_nobody_knows_whose(
