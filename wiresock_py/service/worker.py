@@ -26,7 +26,7 @@ from wiresock_py.crypto import Event, PrivateKey, Tunnel
 from wiresock_py.datapath import choose
 from wiresock_py.engine import Engine, Link
 from wiresock_py.engine.clock import now as clock
-from wiresock_py.engine.reconfigure import prepare
+from wiresock_py.engine.reconfigure import Change, prepare
 from wiresock_py.engine.udp import UdpSocket
 from wiresock_py.errors import EXIT_FAILURE, BackendError, NetworkError, WiresockError
 from wiresock_py.filters import CapturePlan
@@ -272,6 +272,9 @@ class Worker:
                     say_error(error)
                     found = [(str(each), each.remedy) for each in error.all()]
                     return {"refused": found, "exit_code": error.exit_code}
+                except Exception as error:
+                    self._reload_failed(error)
+                    return {"error": "the reload failed halfway, so the worker is replaced; its log says why"}
                 return {"reloaded": [link.name for link in self._links]}
             case unknown:
                 return {"error": f"unknown command {unknown!r}"}
@@ -282,9 +285,13 @@ class Worker:
         except WiresockError as error:
             say_error(error)
             log.error("nothing was changed: the client goes on as before")
-        except Exception as error:  # half of it may be done
-            log.exception("the reload failed")
-            self._inbox.put({"kind": "failed", "error": error})
+        except Exception as error:
+            self._reload_failed(error)
+
+    def _reload_failed(self, error: Exception) -> None:
+        """Half of it may be done, above all other rules with the old capture: such a worker is replaced."""
+        log.error("the reload failed", exc_info=error)
+        self._inbox.put({"kind": "failed", "error": error})
 
     def _reload(self) -> None:
         """Read the files again and go on with them. Raises WiresockError if they cannot be used, changing nothing."""
@@ -297,22 +304,29 @@ class Worker:
                 changes.append(change)
             self._plan = rules.plan()
             undo.pop_all()
-            exemptions = {
-                link: self._exemption(change.socket.port)
-                for link, change in zip(self._links, changes, strict=True)
-                if change.socket is not None and link.outer is None
-            }
-            ports = {change.socket or link.socket: link for link, change in zip(self._links, changes, strict=True)}
-            for stamps in self._stamps.values():
-                stamps.save()
-            self._engine.reload(rules, self._capture_plan(ports), changes)
-            for link, exemption in exemptions.items():
-                self._exemptions[link].close()
-                self._exemptions[link] = exemption
-            self._configs = configs
-            self._stamps = _restored_stamps(self._links)
-            _tell("reloaded", configurations=[_without_keys(config) for config in configs])
-            log.info("reloaded %s", ", ".join(config.file for config in configs))
+            try:
+                self._go_on(configs, rules, changes)
+            except WiresockError as error:
+                raise RuntimeError(str(error)) from error  # not one that changed nothing
+
+    def _go_on(self, configs: list[Config], rules: Rules, changes: list[Change]) -> None:
+        """Follow the new configurations, for which all is prepared. What fails here leaves half of it done."""
+        exemptions = {
+            link: self._exemption(change.socket.port)
+            for link, change in zip(self._links, changes, strict=True)
+            if change.socket is not None and link.outer is None
+        }
+        ports = {change.socket or link.socket: link for link, change in zip(self._links, changes, strict=True)}
+        for stamps in self._stamps.values():
+            stamps.save()
+        self._engine.reload(rules, self._capture_plan(ports), changes)
+        for link, exemption in exemptions.items():
+            self._exemptions[link].close()
+            self._exemptions[link] = exemption
+        self._configs = configs
+        self._stamps = _restored_stamps(self._links)
+        _tell("reloaded", configurations=[_without_keys(config) for config in configs])
+        log.info("reloaded %s", ", ".join(config.file for config in configs))
 
     def _exemption(self, port: int) -> ExitStack:
         """Keeps what is sent from *port* out of the capture until closed."""

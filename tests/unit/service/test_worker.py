@@ -374,6 +374,27 @@ def test_asked_by_the_supervisor_it_tells_mistakes_in_its_log(desk: Desk, caplog
     assert running.error is None
 
 
+@pytest.mark.parametrize("asked", ["by the supervisor", "over the control socket"])
+def test_a_capture_that_cannot_be_changed_ends_it_at_once_as_the_rules_are_others_already(
+    desk: Desk, exits: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, asked: str
+) -> None:
+    def fail(_plan: CapturePlan) -> None:
+        raise BackendError("iptables-restore refused our rules: another program holds the lock")
+
+    running = desk.run(desk.make()).serving()
+    monkeypatch.setattr(desk.backend, "update", fail)
+    desk.write(config_text(f"{EVERYTHING}\nAllowedApps = firefox"))
+    if asked == "by the supervisor":
+        desk.say("reload")
+    else:
+        with pytest.raises(ControlError):
+            ask(desk.control, {"command": "reload"})
+    running.ended()
+    assert exits[:1] == [1]
+    assert "the reload failed" in caplog.messages
+    assert not [message for message in caplog.messages if "nothing was changed" in message]
+
+
 # Events
 
 
