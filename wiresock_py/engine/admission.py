@@ -69,10 +69,14 @@ class Admission:
         with self._entering:
             self._rules = rules
             self._outer = {link.socket.port: link.outer for link in self._links if link.outer is not None}
+            # as these rules count them: the links may be on their way to others
+            self._peers = [tuple(link.peers) for link in self._links]
             self._places: dict[Hashable, tuple[int, int]] = {
-                peer: (tunnel, number)
-                for tunnel, link in enumerate(self._links)
-                for number, peer in enumerate(link.peers)
+                peer: (tunnel, number) for tunnel, peers in enumerate(self._peers) for number, peer in enumerate(peers)
+            }
+            self._open_ports = {
+                peer: rules.configs[tunnel].peers[number].allow_inbound
+                for peer, (tunnel, number) in self._places.items()
             }
 
     def needs_owner(self, key: FiveTuple) -> bool:
@@ -82,14 +86,16 @@ class Admission:
         return self._rules.needs_owner(key.remote, key.protocol, key.remote_port)
 
     def leads_to(self, peer: Hashable, address: bytes) -> bool:
-        """Whether some app's packets to *address* would go to *peer*: then packets from there may come from it."""
-        return self._rules.leads_to(*self._places[peer], address)
+        """Whether some app's packets to *address* would go to *peer*: then packets from there may come from it.
+
+        Of a peer that departed while its packet was on the way, none do.
+        """
+        place = self._places.get(peer)
+        return place is not None and self._rules.leads_to(*place, address)
 
     def allows_inbound(self, peer: Hashable, protocol: int, port: int) -> bool:
         """Whether hosts behind *peer* may open *port* of this host."""
-        tunnel, number = self._places[peer]
-        ports = self._rules.configs[tunnel].peers[number].allow_inbound
-        return any(each.holds(protocol, port) for each in ports)
+        return any(each.holds(protocol, port) for each in self._open_ports.get(peer, ()))
 
     @property
     def uses_domains(self) -> bool:
@@ -203,7 +209,7 @@ class Admission:
         if not self._links:
             return Way(Route.TUNNEL)
         link = self._links[decision.tunnel]
-        return Way(Route.TUNNEL, link.peers[decision.peer], link.addresses[version], remote)
+        return Way(Route.TUNNEL, self._peers[decision.tunnel][decision.peer], link.addresses[version], remote)
 
     def _enter(self, key: FiveTuple, app: App, way: Way, now: float) -> Flow:
         return self._flows.add(key, way.route, now, peer=way.peer, local=way.local, remote=way.remote, owner=app)

@@ -140,7 +140,7 @@ class Engine:
         now = clock()
         owners = dict(self._connections())
         outgoing: list[tuple[Link, list[Datagram]]] = []
-        with self.lock:
+        with self._outbound.settling, self.lock:
             by_depth = sorted(zip(self.links, changes, strict=True), key=lambda pair: pair[0].depth)
             for link, change in by_depth:
                 outgoing.append((link, reconfigure.adopt(link, change, now)))

@@ -74,6 +74,8 @@ class Outbound:
         self._links = links
         self._answers = answers
         self._queries = queries
+        self.settling = threading.Lock()
+        """Held while held flows are decided and sent on: rules, peers and servers are the same all along."""
         self._holding = Holding()
         self._classified = Classified()
         self._classify = datapath.classify
@@ -129,7 +131,8 @@ class Outbound:
                 self._holding.ask_again(flow)
                 pause = True
             else:
-                self._settle(flow, owners.get(flow.key), flow.key in owners, now)
+                with self.settling:
+                    self._settle(flow, owners.get(flow.key), flow.key in owners, now)
         if pause:
             time.sleep(OWNER_PAUSE)
 

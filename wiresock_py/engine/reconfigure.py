@@ -71,7 +71,7 @@ def adopt(link: Link, change: Change, now: float) -> list[Datagram]:
         link.device.set_private_key(change.config.interface.private_key)
     link.adopt(change.config)
     datagrams: list[Datagram] = []
-    link.peers = []
+    peers: list[Tunnel] = []
     for peer in change.config.peers:
         tunnel = tunnels.pop(peer.public_key, None)
         if tunnel is None:
@@ -86,10 +86,11 @@ def adopt(link: Link, change: Change, now: float) -> list[Datagram]:
             if peer.public_key in change.endpoints:
                 tunnel.endpoint = change.endpoints[peer.public_key]
             elif not (another_secret or rekeyed):
-                link.peers.append(tunnel)
+                peers.append(tunnel)
                 continue
-        link.peers.append(tunnel)
+        peers.append(tunnel)
         change.called.append(tunnel)
+    link.peers = peers  # in one step: others read it without the lock
     change.departed = list(tunnels.values())
     if change.socket is not None:
         change.socket, link.socket = link.socket, change.socket

@@ -1,12 +1,15 @@
 """Other configurations while the engine works: who stays keeps its session, what goes another way now ends."""
 
 import socket
+import threading
 from collections.abc import Sequence
 
 import pytest
+from scapy.layers.dns import DNS, DNSQR
 from scapy.layers.inet import TCP, UDP
 
 from tests.support.worlds import (
+    ADDRESSES,
     CHROME,
     CLIENT_KEY,
     EVERYTHING,
@@ -18,16 +21,19 @@ from tests.support.worlds import (
     Wire,
     World,
     config,
+    incoming,
     outgoing,
     packed,
 )
 from wiresock_py.config import parse
-from wiresock_py.crypto import PrivateKey
+from wiresock_py.crypto import PrivateKey, Tunnel
+from wiresock_py.engine.links import Link
 from wiresock_py.engine.reconfigure import prepare
 from wiresock_py.engine.udp import Endpoint
 from wiresock_py.errors import ConfigError, NetworkError
 from wiresock_py.filters import Buffer, CapturePlan
 from wiresock_py.flow import SYSTEM, App, FiveTuple, Route
+from wiresock_py.rules import Rules
 
 CHROME_ONLY = f"{EVERYTHING}\nAllowedApps = chrome"
 BOTH = f"{EVERYTHING}\nAllowedApps = chrome, firefox"
@@ -161,6 +167,57 @@ def test_a_change_of_via_needs_a_new_start(world: World) -> None:
     with pytest.raises(ConfigError, match="Via cannot change while the tunnel is up") as raised:
         prepare(world.links[0], changed)
     assert raised.value.line == 4
+
+
+def test_what_a_peer_sent_before_it_departed_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"{EVERYTHING}\nAllowInbound = 7/udp"
+    world = World(monkeypatch, config(text), connected=True)
+    (departed,) = world.links[0].peers
+    world.reload(config(text, first_server=1))
+    inbound = world.engine._inbound[0]
+    assert inbound._inspect(departed, incoming(UDP(sport=9, dport=7)), world.now) == []
+    assert inbound.counters["inner_unsolicited"] == 1
+    assert not world.engine._admission.leads_to(departed, packed(REMOTE[4]))
+
+
+def test_another_machines_flow_is_decided_while_peers_are_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The capture thread waits for nothing: it goes by the peers of the rules that it goes by."""
+    world = World(monkeypatch, config(EVERYTHING))
+    (peer,) = world.links[0].peers
+    routes: list[Route] = []
+    add_peer = type(world.links[0]).add_peer
+
+    def admit_meanwhile(link: Link, *given: object) -> Tunnel:
+        flow = world.engine._admission.admit_forwarded(key(CHROME), world.now)
+        routes.append(flow.route)
+        assert flow.peer is peer
+        return add_peer(link, *given)  # type: ignore[arg-type]  # as it came
+
+    monkeypatch.setattr(type(world.links[0]), "add_peer", admit_meanwhile)
+    world.reload(config(EVERYTHING, first_server=1))
+    assert routes == [Route.TUNNEL]
+
+
+def test_a_query_is_carried_whole_before_rules_and_servers_are_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, config(CHROME_ONLY, interface=f"{ADDRESSES}\nDNS = 10.66.66.1"))
+    world.owners.own(CHROME, socket.IPPROTO_UDP, PORT[CHROME])
+    reloading = threading.Thread(target=lambda: world.engine.reload(rules, rules.plan(), changes))
+    following = config(CHROME_ONLY)
+    rules, changes = Rules([following]), [prepare(world.links[0], following)]
+    decide = world.engine._admission.decide
+
+    def reload_meanwhile(*given: object) -> object:
+        decided = decide(*given)  # type: ignore[arg-type]  # as it came
+        reloading.start()
+        reloading.join(0.2)
+        assert reloading.is_alive()
+        return decided
+
+    monkeypatch.setattr(world.engine._admission, "decide", reload_meanwhile)
+    world.host_sends(outgoing(UDP(sport=PORT[CHROME], dport=53) / DNS(qd=DNSQR(qname="example.com"))))
+    monkeypatch.undo()
+    reloading.join()
+    assert len(world.server.take()) == 1
 
 
 # Flows
