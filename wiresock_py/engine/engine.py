@@ -241,7 +241,7 @@ class Engine:
     def _renew(self, now: float) -> None:
         """Renew sessions that no traffic renews: an idle tunnel is not a dead one (kill switch ``all``)."""
         for link in self.links:
-            for peer, stats in zip(link.peers, link.stats(now), strict=True):
+            for peer, _, stats in link.stats(now):
                 age = float("inf") if stats.handshake_age is None else stats.handshake_age
                 if min(age, now - self._renewed.get(peer, float("-inf"))) >= REKEY_AFTER_TIME:
                     self._renewed[peer] = now

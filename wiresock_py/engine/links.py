@@ -124,9 +124,10 @@ class Link:
             raise NetworkError(f"{self.config.file}: {error}", error.remedy) from None
         return Endpoint(str(address), port)
 
-    def configured(self, peer: Tunnel) -> Peer:
-        """What the file says of *peer*."""
-        return self.config.peers[self.peers.index(peer)]
+    def configured(self, peer: Tunnel) -> Peer | None:
+        """What the file says of *peer*; None if a reload took it out."""
+        with self.lock:
+            return self.config.peers[self.peers.index(peer)] if peer in self.peers else None
 
     def send(self, datagrams: Iterable[Datagram]) -> None:
         """Send single datagrams: handshakes, keepalives, released packets."""
@@ -229,23 +230,24 @@ class Link:
 
     def refresh_endpoint(self, peer: Tunnel) -> None:
         """Ask again where the name of a peer that does not answer leads; may take seconds."""
-        configured = self.configured(peer).endpoint
-        if configured is None or _is_address(configured.host):
+        configured = self.configured(peer)
+        if configured is None or configured.endpoint is None or _is_address(configured.endpoint.host):
             return
+        host, port = configured.endpoint.host, configured.endpoint.port
         try:
-            endpoint = self.resolve(configured.host, configured.port)
+            endpoint = self.resolve(host, port)
         except NetworkError as error:
             log.debug("%s: %s", self.name, error)
             return
         if endpoint != peer.endpoint:
-            log.info("%s: %s is now at %s", self.name, configured.host, endpoint.address)
+            log.info("%s: %s is now at %s", self.name, host, endpoint.address)
             with self.lock:
                 peer.endpoint = endpoint
 
-    def stats(self, now: float) -> list[Stats]:
-        """The figures of each peer."""
+    def stats(self, now: float) -> list[tuple[Tunnel, Peer, Stats]]:
+        """Each peer, what the file says of it, and its figures."""
         with self.lock:
-            return [peer.stats(now) for peer in self.peers]
+            return [(peer, said, peer.stats(now)) for peer, said in zip(self.peers, self.config.peers, strict=True)]
 
     def drops(self) -> dict[Drop, int]:
         """What was dropped before it was proven to be any peer's."""

@@ -15,7 +15,7 @@ def describe(engine: Engine, backend: Backend, options: RunOptions) -> dict[str,
     tunnels = []
     for link in engine.links:
         peers = []
-        for peer, configured, stats in zip(link.peers, link.config.peers, link.stats(now), strict=True):
+        for peer, configured, stats in link.stats(now):
             peers.append(
                 {
                     "public_key": str(peer.public_key),

@@ -230,7 +230,10 @@ class Worker:
         )
 
     def _on_event(self, link: Link, peer: Tunnel, event: Event) -> None:
-        name = link.configured(peer).endpoint or peer.public_key
+        configured = link.configured(peer)
+        if configured is None:  # a reload took it out since
+            return
+        name = configured.endpoint or peer.public_key
         match event:
             case Event.CONNECTED:
                 self._connected = True

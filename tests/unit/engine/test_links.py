@@ -140,10 +140,10 @@ def test_a_keepalive_is_not_answered_and_data_is(monkeypatch: pytest.MonkeyPatch
         sent = tunnel.write(content, world.now) if content else tunnel._keepalive(world.now)
         world.server.send_datagrams(sent)
         world.settle()
-        before = link.stats(world.now)[0].tx_packets
+        before = link.stats(world.now)[0][2].tx_packets
         world.now += 10.0
         link.tick(world.now)
-        assert link.stats(world.now)[0].tx_packets - before == answers
+        assert link.stats(world.now)[0][2].tx_packets - before == answers
 
 
 def test_what_was_opened_on_a_session_erased_meanwhile_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,9 +159,9 @@ def test_what_was_opened_on_a_session_erased_meanwhile_moves_nothing(monkeypatch
 
     monkeypatch.setattr(link, "datapath", replace(link.datapath, open_datagrams=erased_meanwhile))
     world.server.endpoint = Endpoint("198.51.100.77", 4444)
-    before = link.stats(world.now)[0].rx_packets
+    before = link.stats(world.now)[0][2].rx_packets
     world.server_sends(incoming(UDP(sport=7, dport=5000) / Raw(b"x")))
-    assert link.stats(world.now)[0].rx_packets == before
+    assert link.stats(world.now)[0][2].rx_packets == before
     assert peer.endpoint == SERVERS[0]
     assert peer.timers.deadline == float("inf")
 

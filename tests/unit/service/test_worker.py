@@ -426,6 +426,17 @@ def test_a_peer_that_is_gone_is_called_again(made: Worker) -> None:
     assert [data[0] for data, _ in wire.sent] == [1]
 
 
+@pytest.mark.parametrize("event", Event)
+def test_what_befell_a_peer_before_a_reload_took_it_out_is_no_news(
+    made: Worker, event: Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    (link,) = made._links
+    departed, link.peers = link.peers[0], []
+    made._on_event(link, departed, event)
+    link.refresh_endpoint(departed)
+    assert caplog.messages == []
+
+
 def test_a_look_up_that_takes_long_holds_up_nothing_and_is_not_repeated_meanwhile(
     made: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,7 +102,7 @@ class MemoryStage:
                 pass
         except queue.Empty:
             raise NetworkError(f"no answer from {server.endpoint} within {CONNECT_TIMEOUT:g} s") from None
-        milliseconds = (link.stats(clock())[0].handshake_rtt or 0) * 1000
+        milliseconds = (link.stats(clock())[0][2].handshake_rtt or 0) * 1000
         return Seen(f"handshake with {server.endpoint} done in {milliseconds:.0f} ms", ok=True)
 
     def call(self, app: str, host: Host, family: int) -> Answer:
