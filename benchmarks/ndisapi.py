@@ -145,7 +145,7 @@ class Bench:
         self.timed = Timed()
         emulator = Emulator(pool_size=2 * PACKETS)
         self.plugged = emulator.add_adapter("Ethernet")
-        self.backend = NdisApiBackend(Host(self.plugged), lambda: self._open(emulator))
+        self.backend = NdisApiBackend(Host(self.plugged), lambda: self._open(emulator), compiled=datapath.compiled)
         own, far = PrivateKey.generate(), PrivateKey.generate()
         text = f"[Interface]\nPrivateKey = {own.to_base64()}\nAddress = 10.66.66.2/32\nMTU = {MTU}\n"
         text += f"[Peer]\nPublicKey = {far.public_key().to_base64()}\nEndpoint = 198.51.100.2:51820\n"

@@ -20,6 +20,8 @@ _CLASSES = {
 _PREFERENCE = ("ndisapi", "windivert", "netfilter")
 
 NAMES = tuple(_CLASSES)
+# Those that the compiled data path has a part for.
+_COMPILED = ("ndisapi", "netfilter")
 _SYSTEMS = {"linux": "Linux", "win32": "Windows"}
 
 
@@ -62,7 +64,7 @@ def create(name: str = "", host: HostNetwork | None = None, *, compiled: bool = 
     """A backend, not yet open; without *name* the system's default. Raises BackendError if it cannot work here.
 
     *host* answers the backends of Windows about the host's network; the others ask the kernel themselves. *compiled*
-    says whether the compiled data path is in use: some backends have system calls in it.
+    says whether the compiled data path is in use: some backends have a part in it.
     """
     name = name or default_name()
     found = backend_class(name)
@@ -70,6 +72,6 @@ def create(name: str = "", host: HostNetwork | None = None, *, compiled: bool = 
         raise BackendError(f"the {name} backend cannot work here: {reason}")
     if _CLASSES[name][2] == ("win32",):
         options["host"] = host
-    if name == "netfilter":
+    if name in _COMPILED:
         options["compiled"] = compiled
     return found(**options)

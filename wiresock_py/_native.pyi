@@ -1,6 +1,6 @@
 # The compiled data path, see native/; datapath/native.py puts it behind the data path's face.
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Self
 
 from wiresock_py.crypto import Session
@@ -89,6 +89,16 @@ class Sealing:
     def encrypt(self, buffer: memoryview, /) -> None: ...
     def clear(self) -> None: ...
 
+def plain_lengths(frames: memoryview, stride: int, routers: frozenset[bytes], /) -> list[int] | None: ...
+def put_frames(
+    data: memoryview,
+    stride: int,
+    length_at: int,
+    packets: Sequence[Sequence[Buffer]],
+    first: int,
+    places: Mapping[bytes, tuple[bytes, int, int]],
+    /,
+) -> tuple[int, int, list[int]]: ...
 def classify(
     data: memoryview,
     offsets: list[int],

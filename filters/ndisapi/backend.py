@@ -36,12 +36,16 @@ class NdisApiBackend:
     mark: ClassVar[int] = 0
     """Windows has none: see ``exempt``."""
 
-    def __init__(self, host: HostNetwork | None, device: Callable[[], Device] = open_device) -> None:
-        """*host* tells of the system's network, *device* opens the driver. Raises BackendError without a host."""
+    def __init__(
+        self, host: HostNetwork | None, device: Callable[[], Device] = open_device, *, compiled: bool = False
+    ) -> None:
+        """*host* tells of the system's network, *device* opens the driver, *compiled* says whether the compiled data
+        path is there. Raises BackendError without a host."""
         if host is None:
             raise BackendError("the ndisapi backend has nobody to ask about this host's network")
         self._host = host
         self._device = device
+        self._compiled = compiled
         self._exempt: Counter[tuple[int, int]] = Counter()
         """Protocol and port of our own sockets, each with its open blocks."""
         self._serving: Serving | None = None
@@ -163,7 +167,7 @@ class NdisApiBackend:
             api = self._kept or NdisApi(self._device())
             serving = None
             try:
-                serving = Serving(api, self._host)
+                serving = Serving(api, self._host, compiled=self._compiled)
                 serving.table.exempt(self._exempt)
                 serving.engagement.begin(plan, adopt=adopt)
                 serving.start()

@@ -1,7 +1,7 @@
 """Captured packets: read in batches over all adapters, shown where they lie, and sent on as their verdicts say.
 
 A batch is one request each way. Where it is of the ordinary kind, plain IP frames of one adapter to a known router, its
-columns are made by a handful of operations on all of it; anything else is looked at one by one.
+columns are made by a handful of operations on all of it, or by compiled code; anything else is looked at one by one.
 """
 
 import struct
@@ -39,13 +39,25 @@ WHOLE_ROOM = 512 * 1024
 # and, in the IP header, the fragment field of IPv4 or the next header of IPv6.
 _HEADS = struct.Struct(f"<Q8xII4xI20x6s6x2s6x2s{STRIDE - FRAME - ETHERNET_HEADER - 8}x")
 _PORTS = struct.Struct(">HH")
+# (frames as the driver has them, bytes from one to the next, MACs of routers) -> lengths of their packets, see below
+Plain = Callable[[memoryview, int, frozenset[bytes]], list[int] | None]
 
 
 class Inbox:
     """The driver's queue, from our side. ``receive`` and ``finish`` belong to one thread."""
 
-    def __init__(self, api: NdisApi, next_hops: NextHops, capacity: int, stopped: EventHandle) -> None:
-        """*stopped* ends a wait. Makes an event of its own, ``queued``, which ``close`` closes."""
+    def __init__(
+        self, api: NdisApi, next_hops: NextHops, capacity: int, stopped: EventHandle, *, compiled: bool = False
+    ) -> None:
+        """*stopped* ends a wait. Makes an event of its own, ``queued``, which ``close`` closes.
+
+        *compiled*: whether there is the compiled ``plain_lengths``.
+        """
+        self._plain_lengths: Plain = plain_lengths
+        if compiled:
+            from wiresock_py import _native  # only here is it known to be there
+
+            self._plain_lengths = _native.plain_lengths
         self._api = api
         self._next_hops = next_hops
         self._checksums = Checksums()
@@ -130,32 +142,22 @@ class Inbox:
 
     def _sort(self, count: int) -> None:
         """Fill the batch from the block."""
-        handles, directions, lengths, tags, to, kinds, fields = zip(
-            *_HEADS.iter_unpack(self._block.data[: count * STRIDE]), strict=True
-        )
         self._whole.clear()
         self._whole_end = self._block.capacity * STRIDE
-        handle = handles[0]
-        if (
-            handles.count(handle) == count
-            and handle in self.adapters
-            and directions.count(SEND) == count
-            and IP.issuperset(kinds)
-            and self._next_hops.routers.issuperset(to)
-            and min(lengths) >= SMALLEST
-            and max(lengths) <= MAX_ETHER_FRAME
-            and not any(tags)
-            and not any(_is_fragment(kind, field) for kind, field in set(zip(kinds, fields, strict=True)))
-        ):
+        frames = self._block.data[: count * STRIDE]
+        attachment = self.adapters.get(self._block.adapter(0))
+        lengths = None if attachment is None else self._plain_lengths(frames, STRIDE, self._next_hops.routers)
+        if attachment is not None and lengths is not None:
             batch = self._batch
             batch.offset += self._offsets[:count]
-            batch.length += [length - ETHERNET_HEADER for length in lengths]
+            batch.length += lengths
             batch.flags += [0] * count
-            batch.adapter += [self.adapters[handle].index] * count
+            batch.adapter += [attachment.index] * count
             batch.token += range(count)
             batch.verdict += [DROP] * count
         else:
-            self._sort_singly(handles, directions, lengths, tags)
+            handles, directions, sizes, tags, *_ = zip(*_HEADS.iter_unpack(frames), strict=True)
+            self._sort_singly(handles, directions, sizes, tags)
 
     def _sort_singly(
         self, handles: Sequence[int], directions: Sequence[int], lengths: Sequence[int], tags: Sequence[int]
@@ -248,6 +250,23 @@ class Inbox:
         except DeviceError:  # the adapter has gone, or the driver has no memory
             taken = 0
         self.counters["not_passed"] += len(indices) - taken
+
+
+def plain_lengths(frames: memoryview, _stride: int, routers: frozenset[bytes]) -> list[int] | None:
+    """How long the IP packets of a block are, if all of it is of the ordinary kind; None if not."""
+    handles, directions, lengths, tags, to, kinds, fields = zip(*_HEADS.iter_unpack(frames), strict=True)
+    if (
+        handles.count(handles[0]) == len(handles)
+        and directions.count(SEND) == len(handles)
+        and IP.issuperset(kinds)
+        and routers.issuperset(to)
+        and min(lengths) >= SMALLEST
+        and max(lengths) <= MAX_ETHER_FRAME
+        and not any(tags)
+        and not any(_is_fragment(kind, field) for kind, field in set(zip(kinds, fields, strict=True)))
+    ):
+        return [length - ETHERNET_HEADER for length in lengths]
+    return None
 
 
 def _is_fragment(kind: bytes, field: bytes) -> bool:

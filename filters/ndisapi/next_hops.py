@@ -5,7 +5,7 @@ its stack had chosen. A packet for the stack comes from the router of its family
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wiresock_py.errors import NetworkError
 from wiresock_py.filters.base import Buffer
@@ -34,8 +34,8 @@ class NextHops:
         """By interface index and destination: what does not go to the router, or before it was known."""
         self._tags: dict[int, tuple[bytes, int]] = {}
         """What the last tagged frame of an adapter (by handle) carried: tags in the frame, and beside it."""
-        self._into: dict[bytes, Place] = {}
-        """By address of this host."""
+        self.into: Mapping[bytes, Place] = {}
+        """Where packets for an address of this host go; replaced, never changed."""
         self.routers: frozenset[bytes] = frozenset()
         """Frames to these MACs teach nothing new."""
 
@@ -81,7 +81,7 @@ class NextHops:
     def into_stack(self, packet: Sequence[Buffer]) -> Place | str:
         """Where a packet for this host goes, or why nowhere."""
         both = ends(packet)
-        return self._into.get(both[len(both) // 2 :]) or ("no_adapter" if both else "malformed")
+        return self.into.get(both[len(both) // 2 :]) or ("no_adapter" if both else "malformed")
 
     def onto_network(self, packet: Sequence[Buffer], index: int) -> Place | str:
         """Where a packet of this host goes by the adapter *index* (0: the one that has its source address)."""
@@ -113,7 +113,7 @@ class NextHops:
                 version = 4 if len(address) == 4 else 6
                 router = self._routers.get((attachment.index, version), NOBODY)
                 into.setdefault(address, self._place(attachment, version, Direction.RECEIVE, attachment.mac, router))
-        self._into = into
+        self.into = into
         self.routers = frozenset(self._routers.values())
 
     def _place(self, attachment: Attachment, version: int, direction: Direction, to: bytes, by: bytes) -> Place:

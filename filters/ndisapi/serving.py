@@ -35,7 +35,8 @@ OVERTAKING = 0.5
 class Serving:
     """From ``start`` to ``stop`` the adapters are followed; ``close`` gives back what is ours, but not the handle."""
 
-    def __init__(self, api: NdisApi, host: HostNetwork) -> None:
+    def __init__(self, api: NdisApi, host: HostNetwork, *, compiled: bool = False) -> None:
+        """*compiled*: whether the compiled data path is there, to look at many frames at once, and to make them."""
         self.api = api
         self.changing = threading.RLock()
         """Held by whoever works on ``engagement``."""
@@ -50,8 +51,8 @@ class Serving:
         self._stopped = api.create_event()
         self._changed = api.create_event()
         self._next_hops = NextHops(host)
-        self._inbox = Inbox(api, self._next_hops, BATCH_PACKETS, self._stopped)
-        self._into_stack = Outbox(api.send_unsorted_to_stack, BATCH_PACKETS)
+        self._inbox = Inbox(api, self._next_hops, BATCH_PACKETS, self._stopped, compiled=compiled)
+        self._into_stack = Outbox(api.send_unsorted_to_stack, BATCH_PACKETS, compiled=compiled)
         self._onto_network = Outbox(api.send_unsorted_to_adapters, BATCH_PACKETS)
         self.table = Table(api)
         self.engagement = Engagement(api, host, self.table, self._inbox, self._next_hops)
@@ -131,7 +132,8 @@ class Serving:
 
     def send_to_stack(self, packets: Sequence[Sequence[Buffer]]) -> int:
         """As the backend's."""
-        taken = self._into_stack.send(packets, self._next_hops.into_stack) if self._running else 0
+        hops = self._next_hops
+        taken = self._into_stack.send(packets, hops.into_stack, hops.into) if self._running else 0
         self._counters["injected"] += taken
         return taken
 

@@ -7,6 +7,7 @@ mod checksum;
 mod classify;
 mod cut;
 mod flow;
+mod frames;
 #[cfg(all(target_os = "linux", any(test, fuzzing)))]
 pub mod fuzzing;
 mod headers;
@@ -31,6 +32,8 @@ mod _native {
     use crate::classify::classify;
     #[pymodule_export]
     use crate::flow::FlowState;
+    #[pymodule_export]
+    use crate::frames::{plain_lengths, put_frames};
     #[cfg(target_os = "linux")]
     #[pymodule_export]
     use crate::injection::inject;

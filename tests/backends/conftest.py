@@ -22,6 +22,9 @@ NDISAPI: dict[str, Callable[[], AbstractContextManager[Driver]]] = {
     "ndisapi, driver 3.4.0": lambda: nullcontext(Emulator(Version(3, 4, 0))),
 }
 
+COMPILED = "ndisapi, compiled"
+"""With the compiled data path's part in it."""
+
 
 @pytest.fixture(scope="module")
 def namespaces() -> Iterator[tuple[object, object]]:
@@ -39,7 +42,7 @@ KERNEL = ("netfilter", "netfilter-compiled", "windivert")
 """Backends on a real stack; netfilter with its queues read by Python, and by compiled code."""
 
 
-@pytest.fixture(params=["memory", *NDISAPI, *(pytest.param(name, marks=pytest.mark.root) for name in KERNEL)])
+@pytest.fixture(params=["memory", *NDISAPI, COMPILED, *(pytest.param(name, marks=pytest.mark.root) for name in KERNEL)])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """A host with a backend that is not yet open. Closed, whatever the test did."""
     if request.param == "memory":
@@ -47,6 +50,11 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
             yield in_memory
     elif request.param in NDISAPI:
         with NDISAPI[request.param]() as driver, ndisapi_world(driver) as on_driver:
+            yield on_driver
+    elif request.param == COMPILED:
+        if NATIVE is None:
+            pytest.skip(NOT_BUILT)
+        with ndisapi_world(Emulator(), compiled=True) as on_driver:
             yield on_driver
     else:
         host, wire = request.getfixturevalue("namespaces")

@@ -200,9 +200,9 @@ def memory_world() -> Iterator[World]:
 
 
 @contextmanager
-def ndisapi_world(driver: Driver) -> Iterator[NdisApiWorld]:
+def ndisapi_world(driver: Driver, **options: Any) -> Iterator[NdisApiWorld]:
     """After it the adapters must be as if nobody had been there."""
-    world = NdisApiWorld(driver)
+    world = NdisApiWorld(driver, **options)
     try:
         yield world
     finally:

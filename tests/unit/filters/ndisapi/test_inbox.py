@@ -1,13 +1,17 @@
 """Captured packets: frames of every kind, fragments, checksums."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.backends.packets import Datagram, build, checksum, read
 from tests.support.captures import ADAPTERS, OWN, PATIENCE, PLAN, REMOTE, datagram, packets, payloads, take, wait_for
+from tests.support.datapaths import NOT_BUILT
 from tests.support.drivers import Driver
 from tests.support.ethernet import EthernetHost
+from wiresock_py.datapath import NATIVE
 from wiresock_py.filters import PacketFlag, Verdict
 from wiresock_py.filters.ndisapi import (
     Action,
@@ -18,6 +22,8 @@ from wiresock_py.filters.ndisapi import (
 from wiresock_py.filters.ndisapi import serving as serving_module
 from wiresock_py.filters.ndisapi.backend import NdisApiBackend
 from wiresock_py.filters.ndisapi.emulator import EmulatedAdapter, Emulator
+from wiresock_py.filters.ndisapi.inbox import plain_lengths
+from wiresock_py.filters.ndisapi.packets import LENGTH_AT, STRIDE, PacketBlock
 from wiresock_py.filters.ndisapi.raw.structures import INTERMEDIATE_BUFFER
 
 
@@ -289,3 +295,40 @@ def test_whatever_the_driver_gives_is_a_packet_or_counted(
     assert counted["captured"] + sum(counted[name] for name in other) <= len(given_buffers)
     assert counted["not_passed"] == 0
     backend.close()
+
+
+MACS = b"router", b"switch", b"nobody"
+PLAIN = {"handle": 7, "direction": 1, "length": 1514, "tag": 0, "mac": b"router", "kind": b"\x08\x00", "field": 0x4000}
+OTHERWISE = {
+    "handle": st.integers(0, 2**64 - 1),
+    "direction": st.sampled_from([0, 1, 2]),
+    "length": st.sampled_from([0, 13, 14, 33, 34, 54, 1513, 1514, 1515, 2**32 - 1]),
+    "tag": st.sampled_from([0, 1, 0x64_0003]),
+    "mac": st.sampled_from(MACS),
+    "kind": st.sampled_from([b"\x08\x00", b"\x86\xdd", b"\x08\x06", b"\x81\x00"]),
+    "field": st.one_of(st.integers(0, 0xFFFF), st.sampled_from([0x2000, 0x8000, 0xC000, 0x2C00, 0x0600])),
+}
+FRAMES = st.lists(
+    st.one_of(st.just(PLAIN), st.sampled_from(sorted(OTHERWISE)).flatmap(
+        lambda name: OTHERWISE[name].map(lambda value: PLAIN | {name: value})
+    )),
+    min_size=1,
+    max_size=4,
+)  # fmt: skip
+
+
+@pytest.mark.skipif(NATIVE is None, reason=NOT_BUILT)
+@settings(deadline=None)
+@given(FRAMES)
+def test_compiled_code_takes_the_same_blocks_for_ordinary(frames: list[dict[str, Any]]) -> None:
+    from wiresock_py import _native
+
+    block = PacketBlock(len(frames))
+    for i, given_as in enumerate(frames):
+        frame = given_as["mac"] + bytes(6) + given_as["kind"] + bytes(6) + given_as["field"].to_bytes(2, "big")
+        block.put(i, frame + bytes(1514 - len(frame)), given_as["direction"], given_as["handle"], given_as["tag"])
+        block.data[i * STRIDE + LENGTH_AT : i * STRIDE + LENGTH_AT + 4] = given_as["length"].to_bytes(4, "little")
+    routers = frozenset(MACS[:2])
+    expected = plain_lengths(block.data, STRIDE, routers)
+    assert _native.plain_lengths(block.data, STRIDE, routers) == expected
+    assert (expected is not None) or frames != [PLAIN] * len(frames)

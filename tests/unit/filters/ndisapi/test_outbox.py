@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.datapaths import NOT_BUILT
+from wiresock_py.datapath import NATIVE
 from wiresock_py.filters.base import Buffer
 from wiresock_py.filters.ndisapi import DeviceError, Direction, PacketBlock
 from wiresock_py.filters.ndisapi.outbox import Outbox, Place, ends, make_place
@@ -78,6 +80,44 @@ def test_what_the_driver_does_not_take_is_counted() -> None:
     outbox = Outbox(refuse, 4)
     assert outbox.send([[b"x"]] * 3, lambda _: PLACE) == 0
     assert outbox.refusals == {"by_driver": 3}
+
+
+OTHER = make_place(7, Direction.RECEIVE, LINK[:-2] + b"\x81\0\0\x05\x86\xdd", 0, 300)
+PLACES = {V4[16:20]: PLACE, V6[24:40]: OTHER}
+# headers with and without a place, of no version, and cut off
+HEADS = st.sampled_from([V4, V6, V4[:16] + b"lost", V6[:39] + b"?", bytes(40), V4[:19], V6[:30]])
+PIECES = st.lists(st.sampled_from([b"", b"payload", bytes(254), bytes(1480)]), max_size=3)
+PACKETS = st.lists(
+    st.builds(lambda head, rest: [memoryview(piece) for piece in (head, *rest)], HEADS, PIECES), max_size=12
+)
+compiled_only = pytest.mark.skipif(NATIVE is None, reason=NOT_BUILT)
+
+
+def place_by_destination(packet: Sequence[Buffer]) -> Place | str:
+    both = ends(packet)
+    return PLACES.get(both[len(both) // 2 :], "no_adapter" if both else "malformed")
+
+
+@compiled_only
+@settings(deadline=None)
+@given(PACKETS, st.integers(1, 5), st.integers(0, 5))
+def test_compiled_code_makes_the_frames_that_python_makes(
+    packets: list[list[memoryview]], capacity: int, room: int
+) -> None:
+    drivers = Driver(room), Driver(room)
+    python, compiled = Outbox(drivers[0].send, capacity), Outbox(drivers[1].send, capacity, compiled=True)
+    taken = python.send(packets, place_by_destination, PLACES)
+    assert compiled.send(packets, place_by_destination, PLACES) == taken
+    assert compiled.refusals == python.refusals
+    assert (drivers[1].sent, drivers[1].calls) == (drivers[0].sent, drivers[0].calls)
+
+
+@compiled_only
+def test_a_header_in_pieces_is_left_to_python() -> None:
+    driver = Driver()
+    packets = [[V6[:9], V6[9:]], [V4, b"other"]]
+    assert Outbox(driver.send, 4, compiled=True).send(packets, place_by_destination, PLACES) == 2
+    assert sorted(frame[-5:] for *_, frame in driver.sent) == [V6[-5:], b"other"]
 
 
 @pytest.mark.parametrize(
