@@ -64,7 +64,17 @@ def advise_together(configs: Sequence[Config]) -> Iterator[Notice]:
     """What several configs show that are to run at the same time."""
     clients: dict[tuple[PublicKey, PublicKey], Config] = {}
     ports: dict[int, Config] = {}
+    names: dict[str, Config] = {}
     for config in configs:
+        namesake = names.setdefault(config.name, config)
+        if namesake.file == config.file and namesake is not config:
+            yield Notice("this file is given twice", "name it once", config.file)
+            continue
+        if namesake is not config:
+            message = f"{namesake.file} is a tunnel of the name {shown(config.name)}, too"
+            yield Notice(
+                message, "rename a file: rules, Via, status and log know a tunnel by its file's name", config.file
+            )
         own = config.interface.private_key.public_key()
         for peer in config.peers:
             earlier = clients.setdefault((own, peer.public_key), config)

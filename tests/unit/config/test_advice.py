@@ -111,8 +111,16 @@ def test_two_tunnels_that_a_server_takes_for_one_client_are_told() -> None:
     assert str(notice) == (
         "b.conf:4: a server takes this tunnel and that of wg0.conf for one client: they share their keys"
     )
-    (notice,) = advise_together([config(COMPLETE), config(COMPLETE)])  # a file given twice
-    assert "that of wg0.conf" in str(notice)
+
+
+def test_a_file_given_twice_is_told_as_that_alone() -> None:
+    (notice,) = advise_together([config(COMPLETE), config(COMPLETE)])
+    assert str(notice) == "wg0.conf: this file is given twice"
+
+
+def test_two_tunnels_of_one_name_are_told() -> None:
+    (notice,) = advise_together([config(), config(file="b/wg0.conf")])
+    assert str(notice) == "b/wg0.conf: wg0.conf is a tunnel of the name 'wg0', too"
 
 
 def test_tunnels_to_different_servers_may_share_a_key_and_a_server_may_know_two_keys() -> None:
