@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from wiresock_py.config import Endpoint
 from wiresock_py.datapath import Flow, FlowTable
 from wiresock_py.engine.links import Link
 from wiresock_py.flow import PROTOCOL_NAMES, SYSTEM, App, FiveTuple, Route
@@ -215,13 +216,22 @@ class Admission:
         return self._flows.add(key, way.route, now, peer=way.peer, local=way.local, remote=way.remote, owner=app)
 
     def introduce(self, app: App, key: FiveTuple, decision: Decision, route: Route) -> None:
-        """Say once for each app and route where its packets go, and once for all where nobody asked whose they are."""
+        """Say once for each app and route where its packets go, and once for all where nobody asked whose they are.
+
+        At the level debug, say it of every flow.
+        """
         name = app.name if app != SYSTEM or self.needs_owner(key) else "every app"
         introduction = (app.path or name, route, decision.tunnel)
-        if introduction in self._introduced or len(self._introduced) >= MAX_INTRODUCED:
+        known = introduction in self._introduced or len(self._introduced) >= MAX_INTRODUCED
+        if known and not log.isEnabledFor(logging.DEBUG):
             return
-        self._introduced.add(introduction)
         where = {Route.TUNNEL: "into the tunnel", Route.DIRECT: "direct", Route.BLOCK: "blocked"}[route]
         process = f"{name} (pid {app.pid})" if app.pid else name
         protocol = PROTOCOL_NAMES.get(key.protocol, f"protocol {key.protocol}")
+        if known:
+            address = ip_address(key.remote)
+            to = Endpoint(str(address), key.remote_port) if key.remote_port else address
+            log.debug("%s: %s to %s goes %s: %s", process, protocol, to, where, decision.reason)
+            return
+        self._introduced.add(introduction)
         log.info("%s: first %s packet goes %s: %s", process, protocol, where, decision.reason)

@@ -107,6 +107,18 @@ def test_an_app_is_introduced_once_for_each_way_its_packets_go(make: Make, caplo
     assert direct.startswith("chrome (pid 100): first TCP packet goes direct: ")
 
 
+def test_at_the_level_debug_every_further_flow_is_told_with_its_destination(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    admission, _ = make(config(CHROME_ONLY))
+    with caplog.at_level(logging.DEBUG):
+        admission.admit(key(), CHROME, 1.0)
+        admission.admit(key(remote="203.0.113.7"), CHROME, 1.0)
+    first, further = caplog.messages
+    assert "first TCP packet" in first
+    assert further.startswith("chrome (pid 100): TCP to 203.0.113.7:443 goes into the tunnel: AllowedApps = ")
+
+
 def test_where_nobody_asked_whose_packets_they_are_all_apps_are_introduced(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
