@@ -28,9 +28,8 @@ def demo(memory: bool) -> None:
     from wiresock_py.demo import Stage, Story, perform, table
     from wiresock_py.demo.lab_stage import LabStage
     from wiresock_py.demo.memory import MemoryStage
-    from wiresock_py.lab import unavailable_reason
 
-    reason = None if memory else unavailable_reason()
+    reason = None if memory else LabStage.unavailable_reason()
     if reason:
         click.echo(f"{reason}; meanwhile the same story on the memory backend", err=True)
     stage: Stage = MemoryStage() if memory or reason else LabStage()

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -16,10 +17,25 @@ from wiresock_py.config import Config, Endpoint, format_config
 from wiresock_py.crypto import PresharedKey, PrivateKey, PublicKey
 from wiresock_py.demo.examples import fitted
 from wiresock_py.demo.story import Answer, Pinged, Seen, Step
-from wiresock_py.lab import INTERNET, ROUTER, SERVER, App, Client, Frame, Host, Lab, LabError, Peer, Server
+from wiresock_py.lab import (
+    INTERNET,
+    ROUTER,
+    SERVER,
+    App,
+    Client,
+    Frame,
+    Host,
+    Lab,
+    LabError,
+    Peer,
+    Server,
+    unavailable_reason,
+)
 from wiresock_py.lab.programs.services import content_sha256
 
 APPS = ("chrome", "firefox")
+PROGRAMS = {"wireguard-go": "wireguard-go", "iperf3": "iperf3", "ping": "iputils-ping"}
+"""What the demo starts beside what the lab itself needs, with Debian's package of each."""
 CONNECT_TIMEOUT = 15.0
 TRANSFER_TIMEOUT = 30.0
 PINGS = 3
@@ -35,6 +51,15 @@ class LabStage:
         "In the lab: four network namespaces with a client host, an isp, wireguard-go as the server, and an internet "
         "host. This machine's own network stays as it is."
     )
+
+    @staticmethod
+    def unavailable_reason() -> str | None:
+        """Why the demo cannot be played here and what to do about it, in one line; None if it can."""
+        reason = unavailable_reason()
+        missing = [program for program in PROGRAMS if shutil.which(program) is None]
+        if reason is None and missing:
+            reason = f"the demo in the lab needs {', '.join(missing)}; apt-get install {' '.join(PROGRAMS.values())}"
+        return reason
 
     def __init__(self) -> None:
         self._parts = ExitStack()

@@ -22,7 +22,7 @@ def test_a_step_that_fails_is_in_the_table_and_in_the_exit_code() -> None:
 
 @pytest.mark.usefixtures("no_time")
 def test_where_there_is_no_lab_it_says_why_in_one_line_and_plays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wiresock_py.lab.unavailable_reason", lambda: "the lab needs root; run it as root")
+    monkeypatch.setattr("wiresock_py.demo.lab_stage.unavailable_reason", lambda: "the lab needs root; run it as root")
     result = CliRunner().invoke(main, ["demo"])
     first = result.stderr.splitlines()[0]
     assert first == "the lab needs root; run it as root; meanwhile the same story on the memory backend"
