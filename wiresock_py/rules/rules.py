@@ -86,7 +86,8 @@ class Rules:
 
         *shared_resolver* is the process that programs of this host ask for names without sending a packet.
         """
-        return (*notices(self._stated), *unreachable(self._parts), *self._asked_outside(shared_resolver))
+        stated = notices(self._stated, [config.name for config in self.configs])
+        return (*stated, *unreachable(self._parts), *self._asked_outside(shared_resolver))
 
     def _asked_outside(self, resolver: str) -> Iterator[Notice]:
         """That names of the tunnel's apps are looked up outside it, by a process that the tunnel is not for."""

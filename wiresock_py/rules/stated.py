@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from wiresock_py.config import Config, Notice, Rule
 from wiresock_py.config.settings import BLOCK, PROTOCOLS, TUNNEL
+from wiresock_py.config.text import nearest
 from wiresock_py.errors import ConfigError
 from wiresock_py.flow import Route
 from wiresock_py.rules.apps import AppCondition, AppSet, Resolver, read_entries
@@ -125,12 +126,13 @@ class StatedRule:
         return Reason(text, self.rule.file, self.rule.place(key, item).line or self.rule.line)
 
 
-def notices(rules: Sequence[StatedRule]) -> Iterator[Notice]:
-    """What the rules make one wonder about in this run."""
+def notices(rules: Sequence[StatedRule], tunnels: Sequence[str]) -> Iterator[Notice]:
+    """What the rules make one wonder about in a run of these *tunnels*."""
     for each in rules:
         if not each.runs:
             message = f"there is no tunnel {each.rule.tunnel} in this run, so this rule is passed over"
-            yield Notice(message, "", each.rule.file, each.rule.line)
+            remedy = nearest(each.rule.tunnel, tunnels) or f"this run has {', '.join(tunnels)}"
+            yield Notice(message, remedy, each.rule.file, each.rule.line)
 
 
 def _why_blocked(reason: Reason) -> str:

@@ -250,6 +250,9 @@ def test_a_rule_for_a_tunnel_that_does_not_run_is_passed_over_and_told() -> None
     assert [str(notice) for notice in given.notices()] == [
         "settings.yaml:1: there is no tunnel work in this run, so this rule is passed over"
     ]
+    for name, remedy in (("hom", "did you mean home?"), ("work", "this run has home")):
+        (notice,) = rules(HOME, settings=stating(f"rules: [{{action: tunnel {name}}}]")).notices()
+        assert notice.remedy == remedy
 
 
 NAMED = config("AllowedIPs = 0.0.0.0/0\nAllowedApps = chrome\nAllowedDomains = example.com")
