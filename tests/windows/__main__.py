@@ -30,7 +30,8 @@ DRIVER = ("tests/unit/filters/ndisapi", "tests/backends", "tests/windows/test_do
 TIMEOUT = 420.0
 WORKERS = 2
 EXCUSED = ("for other systems",)
-SYSTEM = "import platform, sys; print(f'Windows {platform.version()}, CPython {sys.version}')"
+# scapy writes its cache when it is first imported, which two workers at once cannot on Windows
+SYSTEM = "import platform, sys, scapy.data; print(f'Windows {platform.version()}, CPython {sys.version}')"
 
 
 def unit(environment: Environment, report: Path) -> int:
