@@ -4,7 +4,7 @@ import random
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -16,7 +16,7 @@ from wiresock_py.datapath.checksum import finish, word_sum
 from wiresock_py.flow import FiveTuple, Route
 
 BATCH, BATCHES = 256, 8
-"""Packets of a batch, and batches of one measurement: enough to meet more flows than a processor's cache holds."""
+"""Packets of a batch, and batches of one measurement."""
 SIZE = 576
 """Of the inner packets, in bytes."""
 SERVICE = 443
@@ -75,34 +75,35 @@ class End:
 
     def out(self, busy: int = 0) -> Step:
         """Classify, seal and encrypt batches of packets of *busy* flows, or of all flows."""
-        batches = [
-            make_batch([datagram(APP, port(number), remote(number), SERVICE) for number in chosen], 0)
-            for chosen in self._traffic(busy)
-        ]
+        traffic = self._traffic(busy)
         session = self.sessions[self.busy]
 
         def step() -> float:
-            begun = time.perf_counter()
-            for batch in batches:
+            took = 0.0
+            for _ in range(BATCHES):
+                packets = [datagram(APP, port(number), remote(number), SERVICE) for number in next(traffic)]
+                batch = make_batch(packets, 0)
                 self._sealed.clear()
+                begun = time.perf_counter()
                 self.datapath.classify(batch, self.flows, 1.0, self._classified)
                 for indices in self._classified.tunnel.values():
                     flow = self._classified.flow
                     self.datapath.seal(batch, indices, flow, self.flows, session, MTU, 1.0, self._sealed)
                 self._sealed.encrypt()
+                took += time.perf_counter() - begun
                 assert self._sealed.packets == BATCH
-            return (time.perf_counter() - begun) / (BATCH * BATCHES) * 1e6
+            return took / (BATCH * BATCHES) * 1e6
 
         return step
 
     def into(self, busy: int = 0) -> Step:
         """Open batches of datagrams for *busy* flows, or for all flows."""
-        batches = self._traffic(busy)
+        traffic = self._traffic(busy)
 
         def step() -> float:
             took = 0.0
-            for chosen in batches:
-                received = memoryview(bytearray().join(map(self._datagram, chosen)))
+            for _ in range(BATCHES):
+                received = memoryview(bytearray().join(map(self._datagram, next(traffic))))
                 self._opened.clear()
                 begun = time.perf_counter()
                 step = len(received) // BATCH
@@ -114,11 +115,15 @@ class End:
 
         return step
 
-    def _traffic(self, busy: int) -> list[list[int]]:
-        """The flow of each packet of each batch, at random: of *busy* flows that stand anywhere in the table."""
+    def _traffic(self, busy: int) -> Iterator[list[int]]:
+        """The flow of each packet, a batch at a time, at random: of *busy* flows that stand anywhere in the table.
+
+        Never the same ones again, which the processor would remember.
+        """
         chance = random.Random(1)
         among = chance.sample(range(self._count), busy) if busy else range(self._count)
-        return [[chance.choice(among) for _ in range(BATCH)] for _ in range(BATCHES)]
+        while True:
+            yield [chance.choice(among) for _ in range(BATCH)]
 
     def _datagram(self, number: int) -> bytes:
         """The next transport message of the other end, with a packet for flow *number*."""
