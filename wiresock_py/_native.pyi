@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Self
 
 from wiresock_py.crypto import Session
-from wiresock_py.datapath.flows import Flow, FlowTable
+from wiresock_py.datapath.flows import Flow, FlowTable, Index
 from wiresock_py.filters.base import Buffer
 
 class Sealer:
@@ -38,6 +38,13 @@ class FlowState:
         after: bytes,
         /,
     ) -> Self: ...
+
+class FlowIndex:
+    def __init__(self) -> None: ...
+    def get(self, key: bytes, /) -> Flow | None: ...
+    def __len__(self) -> int: ...
+    def __setitem__(self, key: bytes, flow: Flow, /) -> None: ...
+    def __delitem__(self, key: bytes, /) -> None: ...
 
 # Linux only
 class UdpReader:
@@ -105,8 +112,8 @@ def classify(
     lengths: list[int],
     flags: list[int],
     verdicts: list[int],
-    outbound4: dict[int, dict[bytes, Flow]],
-    outbound6: dict[int, dict[bytes, Flow]],
+    outbound4: dict[int, Index],
+    outbound6: dict[int, Index],
     now: float,
     tunnel: dict[Hashable, list[int]],
     flow: list[Flow | None],
@@ -117,8 +124,8 @@ def open_datagrams(
     view: memoryview,
     step: int,
     sessions: dict[int, Session],
-    inbound4: dict[int, dict[bytes, Flow]],
-    inbound6: dict[int, dict[bytes, Flow]],
+    inbound4: dict[int, Index],
+    inbound6: dict[int, Index],
     now: float,
     largest: int,
     most: int,

@@ -1,13 +1,15 @@
 //! Sort a captured batch by the flow table. The twin of `wiresock_py/datapath/classify.py`, but for packets without a
 //! flow or of no plain kind, which Python looks at.
 
+use arrayvec::ArrayVec;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyDict, PyList};
 
 use crate::bytes::u32_at;
 use crate::flow::{FlowState, Route};
-use crate::headers::{ACK_FLAG, ECHO_REQUESTS, Plain, SYN_FLAG, TCP, plain};
+use crate::headers::{ACK_FLAG, ECHO_REQUESTS, Ip, Plain, SYN_FLAG, TCP, plain};
+use crate::index::{Indices, TOGETHER};
 use crate::memory::Lent;
 
 /// `PacketFlag.TRUNCATED`
@@ -15,24 +17,6 @@ const TRUNCATED: u32 = 8;
 /// `Verdict.PASS` and `Verdict.BYPASS`
 const PASS: u8 = 1;
 const BYPASS: u8 = 2;
-
-/// The dicts of a flow table that lead from wire keys to flows, by family and protocol.
-pub struct Tables<'py> {
-    ipv4: Bound<'py, PyDict>,
-    ipv6: Bound<'py, PyDict>,
-}
-
-impl<'py> Tables<'py> {
-    pub fn new(ipv4: &Bound<'py, PyDict>, ipv6: &Bound<'py, PyDict>) -> Self {
-        Self { ipv4: ipv4.clone(), ipv6: ipv6.clone() }
-    }
-
-    pub fn find(&self, found: &Plain) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let family = if found.ip.is_ipv6 { &self.ipv6 } else { &self.ipv4 };
-        let Some(by_key) = family.get_item(found.ip.protocol)? else { return Ok(None) };
-        by_key.cast::<PyDict>()?.get_item(PyBytes::new(family.py(), found.key.all()))
-    }
-}
 
 /// Sort the packets of a batch; the arguments are the columns of `PacketBatch` and `Classified`.
 ///
@@ -54,63 +38,69 @@ pub fn classify<'py>(
     blocked: &Bound<'py, PyList>,
 ) -> PyResult<Vec<usize>> {
     let data = Lent::new(data)?;
-    let tables = Tables::new(outbound4, outbound6);
+    let mut outbound = Indices::new(outbound4, outbound6);
     let mut unknown = Vec::new();
     let mut last: Option<(Bound<'py, PyAny>, Bound<'py, PyList>)> = None;
-    for i in 0..offsets.len() {
-        let start: usize = offsets.get_item(i)?.extract()?;
-        let length: usize = lengths.get_item(i)?.extract()?;
-        let Some(packet) = data.bytes().get(start..).and_then(|rest| rest.get(..length)) else {
-            return Err(PyValueError::new_err("a packet lies outside its batch"));
-        };
-        let truncated = flags.get_item(i)?.extract::<u32>()? & TRUNCATED != 0;
-        let found = if truncated { None } else { find(packet, &tables, now)? };
-        let Some(found) = found else {
-            flow.append(py.None())?;
-            unknown.push(i);
-            continue;
-        };
-        flow.append(&found)?;
-        let mut state = found.cast::<FlowState>()?.borrow_mut();
-        if state.way == Route::Tunnel {
-            let peer = state.peer.bind(py);
-            if !last.as_ref().is_some_and(|(before, _)| before.is(peer)) {
-                let indices = match tunnel.get_item(peer)? {
-                    Some(indices) => indices.cast_into::<PyList>()?,
-                    None => {
-                        let indices = PyList::empty(py);
-                        tunnel.set_item(peer, &indices)?;
-                        indices
-                    }
-                };
-                last = Some((peer.clone(), indices));
-            }
-            if let Some((_, indices)) = &last {
-                indices.append(i)?;
-            }
-            continue;
+    let count = offsets.len();
+    for first in (0..count).step_by(TOGETHER) {
+        let mut packets: ArrayVec<(&[u8], Option<Plain>), TOGETHER> = ArrayVec::new();
+        for i in first..count.min(first + TOGETHER) {
+            let start: usize = offsets.get_item(i)?.extract()?;
+            let length: usize = lengths.get_item(i)?.extract()?;
+            let Some(packet) = data.bytes().get(start..).and_then(|rest| rest.get(..length)) else {
+                return Err(PyValueError::new_err("a packet lies outside its batch"));
+            };
+            let truncated = flags.get_item(i)?.extract::<u32>()? & TRUNCATED != 0;
+            packets.push((packet, if truncated { None } else { plain(packet, ECHO_REQUESTS) }));
         }
-        state.last_out = now;
-        state.left(1, length);
-        if state.way == Route::Direct {
-            verdicts.set_item(i, if state.may_bypass() { BYPASS } else { PASS })?;
-        } else {
-            blocked.append(i)?;
+        let keys = packets.iter().map(|(_, found)| found.as_ref().map(|found| (found.ip, &found.key)));
+        let found = outbound.find(keys)?;
+        for (i, ((packet, plain), found)) in (first..).zip(packets.iter().zip(found)) {
+            let mut state = match (plain, &found) {
+                (Some(plain), Some(found)) => Some((plain.ip, found.borrow_mut())),
+                _ => None,
+            };
+            state.take_if(|(ip, state)| !belongs(packet, *ip, state, now));
+            flow.append(state.as_ref().and(found.as_ref()))?;
+            let Some((_, mut state)) = state else {
+                unknown.push(i);
+                continue;
+            };
+            if state.way == Route::Tunnel {
+                let peer = state.peer.bind(py);
+                if !last.as_ref().is_some_and(|(before, _)| before.is(peer)) {
+                    let indices = match tunnel.get_item(peer)? {
+                        Some(indices) => indices.cast_into::<PyList>()?,
+                        None => {
+                            let indices = PyList::empty(py);
+                            tunnel.set_item(peer, &indices)?;
+                            indices
+                        }
+                    };
+                    last = Some((peer.clone(), indices));
+                }
+                if let Some((_, indices)) = &last {
+                    indices.append(i)?;
+                }
+                continue;
+            }
+            state.last_out = now;
+            state.left(1, packet.len());
+            if state.way == Route::Direct {
+                verdicts.set_item(i, if state.may_bypass() { BYPASS } else { PASS })?;
+            } else {
+                blocked.append(i)?;
+            }
         }
     }
     Ok(unknown)
 }
 
-fn find<'py>(packet: &[u8], tables: &Tables<'py>, now: f64) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Some(found) = plain(packet, ECHO_REQUESTS) else { return Ok(None) };
-    let Some(flow) = tables.find(&found)? else { return Ok(None) };
-    let mut state = flow.cast::<FlowState>()?.borrow_mut();
-    let transport = found.ip.transport;
-    let belongs = if found.ip.protocol == TCP && packet[transport + 13] & (SYN_FLAG | ACK_FLAG) == SYN_FLAG {
-        state.begins(u32_at(packet, transport + 4))
+/// Whether a plain packet belongs to the flow that its key names.
+fn belongs(packet: &[u8], ip: Ip, flow: &mut FlowState, now: f64) -> bool {
+    if ip.protocol == TCP && packet[ip.transport + 13] & (SYN_FLAG | ACK_FLAG) == SYN_FLAG {
+        flow.begins(u32_at(packet, ip.transport + 4))
     } else {
-        !state.is_stale(now)
-    };
-    drop(state);
-    Ok(belongs.then_some(flow))
+        !flow.is_stale(now)
+    }
 }

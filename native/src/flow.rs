@@ -76,38 +76,40 @@ impl Translation {
     }
 }
 
+/// What a packet of one direction needs lies together, for the processor's cache.
 #[pyclass(subclass, module = "wiresock_py._native")]
+#[repr(C)]
 pub struct FlowState {
-    pub protocol: u8,
-    pub way: Route,
-    #[pyo3(get)]
-    pub peer: Py<PyAny>,
-    pub out: Translation,
     pub into: Translation,
     #[pyo3(get, set)]
-    pub mss: u32,
-    #[pyo3(get, set)]
-    pub mtu: u32,
-    #[pyo3(get, set)]
-    pub last_out: f64,
-    #[pyo3(get, set)]
     pub last_in: f64,
-    #[pyo3(get, set)]
-    pub packets_out: u64,
-    #[pyo3(get, set)]
-    pub bytes_out: u64,
     #[pyo3(get, set)]
     pub packets_in: u64,
     #[pyo3(get, set)]
     pub bytes_in: u64,
     #[pyo3(get, set)]
-    pub state: u32,
-    #[pyo3(get, set)]
     pub initial_sequence: i64,
+    #[pyo3(get, set)]
+    pub state: u32,
+    pub protocol: u8,
+    pub way: Route,
+    #[pyo3(get)]
+    pub peer: Py<PyAny>,
+    pub out: Translation,
+    #[pyo3(get, set)]
+    pub last_out: f64,
+    #[pyo3(get, set)]
+    pub packets_out: u64,
+    #[pyo3(get, set)]
+    pub bytes_out: u64,
     #[pyo3(get, set)]
     pub sequence: i64,
     #[pyo3(get, set)]
     pub acknowledged: i64,
+    #[pyo3(get, set)]
+    pub mss: u32,
+    #[pyo3(get, set)]
+    pub mtu: u32,
 }
 
 impl FlowState {

@@ -11,6 +11,7 @@ mod frames;
 #[cfg(all(target_os = "linux", any(test, fuzzing)))]
 pub mod fuzzing;
 mod headers;
+mod index;
 #[cfg(target_os = "linux")]
 mod injection;
 mod memory;
@@ -34,6 +35,8 @@ mod _native {
     use crate::flow::FlowState;
     #[pymodule_export]
     use crate::frames::{plain_lengths, put_frames};
+    #[pymodule_export]
+    use crate::index::FlowIndex;
     #[cfg(target_os = "linux")]
     #[pymodule_export]
     use crate::injection::inject;

@@ -18,6 +18,7 @@ const ACK: u32 = (ACK_FLAG as u32) << 16;
 const FLAGS: u32 = 0x0FFF_0000;
 
 /// A data segment that may be merged, with nothing but ACK and PSH set; offsets count from its first byte.
+#[derive(Clone, Copy)]
 pub struct Segment {
     pub ip: Ip,
     pub key: Wire,
@@ -30,7 +31,7 @@ pub struct Segment {
 
 /// What all segments of a run share, but for the options: type of service (in IPv6 with the flow label), TTL and
 /// protocol, fragment field, acknowledgment, the fourth word of the TCP header with PSH set.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Signature {
     kind: u32,
     hops: u16,

@@ -4,13 +4,14 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
+use arrayvec::ArrayVec;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PySlice};
 
 use crate::aead::{Key, Opener, TAG};
-use crate::classify::Tables;
 use crate::flow::{FlowState, SYN_OUT, Wire};
 use crate::headers::{ACK_FLAG, ECHO_REPLIES, FIN_FLAG, Ip, Plain, RST_FLAG, SYN_FLAG, TCP, plain};
+use crate::index::{Indices, TOGETHER};
 use crate::memory::Lent;
 use crate::merge::{MAX_PACKET, Run, Segment};
 use crate::rewrite::{clamp_mss, mss_limit, rewrite};
@@ -45,6 +46,33 @@ pub struct Sealed {
 struct Piece {
     start: usize,
     end: usize,
+}
+
+/// What a plain text is.
+enum Text {
+    /// A TCP segment that may be merged.
+    Segment(Segment),
+    /// Another plain packet.
+    Single(Plain),
+    /// Something else, which is left to Python.
+    Other,
+}
+
+impl Text {
+    fn read(bytes: &[u8]) -> Self {
+        match Segment::read(bytes) {
+            Some(segment) => Self::Segment(segment),
+            None => plain(bytes, ECHO_REPLIES).map_or(Self::Other, Self::Single),
+        }
+    }
+
+    /// What names its flow.
+    fn name(&self) -> Option<(Ip, &Wire)> {
+        match self {
+            Self::Segment(Segment { ip, key, .. }) | Self::Single(Plain { ip, key }) => Some((*ip, key)),
+            Self::Other => None,
+        }
+    }
 }
 
 /// Datagrams of one session that follow each other, those of no session between them left out.
@@ -91,7 +119,7 @@ pub fn open_datagrams<'py>(
     let mut inbound = Inbound {
         bytes: buffer.bytes_mut(),
         step,
-        tables: Tables::new(inbound4, inbound6),
+        indices: Indices::new(inbound4, inbound6),
         now,
         largest,
         most,
@@ -214,7 +242,7 @@ pub fn decrypt(
 struct Inbound<'a, 'py> {
     bytes: &'a mut [u8],
     step: usize,
-    tables: Tables<'py>,
+    indices: Indices<'py>,
     now: f64,
     /// Bytes up to which TCP is merged.
     largest: usize,
@@ -249,46 +277,47 @@ impl<'py> Inbound<'_, 'py> {
         let size = starts.len() * self.step - (largest - last);
         self.received.append((session, starts.len(), size, data.len()))?;
         let peer = session.getattr("peer")?;
-        for &start in data {
-            let until = start + largest.min(end - start);
-            self.take(session, &peer, start, until)?;
+        for starts in data.chunks(TOGETHER) {
+            let mut texts: ArrayVec<(Range<usize>, Text), TOGETHER> = ArrayVec::new();
+            for &start in starts {
+                let until = start + largest.min(end - start);
+                texts.push((start..until, Text::read(&self.bytes[start..until])));
+            }
+            let flows = self.indices.find(texts.iter().map(|(_, text)| text.name()))?;
+            for ((place, text), flow) in texts.iter().zip(flows) {
+                match (text, flow) {
+                    (Text::Segment(segment), Some(flow)) => self.take(segment, flow, &peer, place.start),
+                    (Text::Single(Plain { ip, .. }), Some(flow)) => self.take_single(*ip, flow, &peer, place.start)?,
+                    (Text::Segment(Segment { ip, .. }) | Text::Single(Plain { ip, .. }), None) => {
+                        self.leave(session, place.start, place.start + ip.end);
+                    }
+                    (Text::Other, _) => self.leave(session, place.start, place.end),
+                }
+            }
         }
         Ok(())
     }
 
-    /// Deliver a plain text: most often a TCP segment that continues a run.
-    fn take(
-        &mut self,
-        session: &Bound<'py, PyAny>,
-        peer: &Bound<'py, PyAny>,
-        start: usize,
-        until: usize,
-    ) -> PyResult<()> {
-        let Some(segment) = Segment::read(&self.bytes[start..until]) else {
-            return self.take_single(session, peer, start, until);
-        };
-        if let Some(at) = self.runs.iter().position(|run| run.key == segment.key) {
+    /// Deliver a TCP segment, which most often continues a run.
+    fn take(&mut self, segment: &Segment, flow: Bound<'py, FlowState>, peer: &Bound<'py, PyAny>, start: usize) {
+        let is_ours = flow.borrow_mut().peer.is(peer);
+        if let Some(at) = self.runs.iter().position(|run| run.flow.is(&flow)) {
             let run = &mut self.runs[at];
-            if run.takes(&segment, start, self.bytes) && run.flow.borrow().peer.is(peer) {
-                run.add(&segment, self.most);
+            if is_ours && run.takes(segment, start, self.bytes) {
+                run.add(segment, self.most);
                 let packet = run.packet;
                 self.append(packet, start + segment.header..start + segment.ip.end);
-                return Ok(());
+                return;
             }
-            self.close(at);
+            self.runs.swap_remove(at).finish(self.bytes, self.now);
         }
-        let found = Plain { ip: segment.ip, key: segment.key };
-        let flow = match self.tables.find(&found)? {
-            Some(flow) => flow.cast_into::<FlowState>()?,
-            None => return self.take_single(session, peer, start, until),
-        };
-        if !flow.borrow().peer.is(peer) {
-            return self.take_single(session, peer, start, until);
+        if !is_ours {
+            self.drops.foreign += 1;
+            return;
         }
         self.newest = Some(self.packets.len());
         self.packets.push(vec![Piece { start, end: start + segment.ip.end }]);
-        self.runs.push(Run::new(flow, self.packets.len() - 1, start, segment, self.largest));
-        Ok(())
+        self.runs.push(Run::new(flow, self.packets.len() - 1, start, *segment, self.largest));
     }
 
     /// Put a payload behind those of its packet, moved up to them if nothing that counts lies between.
@@ -305,37 +334,27 @@ impl<'py> Inbound<'_, 'py> {
         self.newest = Some(packet);
     }
 
-    fn close(&mut self, at: usize) {
-        self.runs.swap_remove(at).finish(self.bytes, self.now);
-    }
-
-    /// Deliver a packet that is not part of a run, or leave it to Python.
+    /// Deliver a packet that is not part of a run.
     fn take_single(
         &mut self,
-        session: &Bound<'py, PyAny>,
+        ip: Ip,
+        flow: Bound<'py, FlowState>,
         peer: &Bound<'py, PyAny>,
         start: usize,
-        until: usize,
     ) -> PyResult<()> {
-        let Some(found) = plain(&self.bytes[start..until], ECHO_REPLIES) else {
-            self.leave(session, start, until);
-            return Ok(());
-        };
-        let Plain { ip, ref key } = found;
-        let Some(flow) = self.tables.find(&found)? else {
-            self.leave(session, start, start + ip.end);
-            return Ok(());
-        };
-        let flow = flow.cast_into::<FlowState>()?;
-        if !flow.borrow().peer.is(peer) {
+        let mut state = flow.borrow_mut();
+        if !state.peer.is(peer) {
             self.drops.foreign += 1;
             return Ok(());
         }
-        if ip.protocol == TCP && !self.follow_connection(&flow, start, ip, key)? {
-            self.drops.unexpected_syn += 1;
-            return Ok(());
+        if ip.protocol == TCP {
+            drop(state);
+            if !self.follow_connection(&flow, start, ip)? {
+                self.drops.unexpected_syn += 1;
+                return Ok(());
+            }
+            state = flow.borrow_mut();
         }
-        let mut state = flow.borrow_mut();
         state.arrived(1, ip.end, self.now);
         rewrite(&mut self.bytes[start..start + ip.end], ip, &state.into);
         self.newest = Some(self.packets.len());
@@ -344,9 +363,9 @@ impl<'py> Inbound<'_, 'py> {
     }
 
     /// Note what a TCP packet that is no plain data says of its connection; false if it may not arrive.
-    fn follow_connection(&mut self, flow: &Bound<'py, FlowState>, start: usize, ip: Ip, key: &Wire) -> PyResult<bool> {
-        if let Some(at) = self.runs.iter().position(|run| run.key == *key) {
-            self.close(at);
+    fn follow_connection(&mut self, flow: &Bound<'py, FlowState>, start: usize, ip: Ip) -> PyResult<bool> {
+        if let Some(at) = self.runs.iter().position(|run| run.flow.is(flow)) {
+            self.runs.swap_remove(at).finish(self.bytes, self.now);
         }
         let packet = &mut self.bytes[start..start + ip.end];
         let flags = packet[ip.transport + 13];
@@ -379,8 +398,8 @@ impl<'py> Inbound<'_, 'py> {
 
     /// End all runs.
     fn finish(mut self) -> Finished<'py> {
-        while !self.runs.is_empty() {
-            self.close(0);
+        for run in self.runs.drain(..) {
+            run.finish(self.bytes, self.now);
         }
         (self.packets, self.left, self.drops)
     }

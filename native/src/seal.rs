@@ -124,21 +124,18 @@ impl Sealing {
             }
             packets.push((i, start, ip, flow));
         }
-        let mut plan =
-            Plan { counter, mtu, place: end, groups: Vec::new(), jobs: Vec::with_capacity(packets.len()), corrupt: 0 };
+        let jobs = Vec::with_capacity(packets.len());
+        let mut plan = Plan { counter, mtu, now, place: end, groups: Vec::new(), jobs, corrupt: 0 };
         let oversized = PyList::empty(runs.py());
         let mut exhausted = 0;
         let table = Table { flows: table, track };
         for (i, start, ip, flow) in packets {
-            flow.borrow_mut().last_out = now;
             let partial = flags.get_item(i)?.extract::<u32>()? & PARTIAL != 0;
             let packet = &data.bytes()[start..start + ip.end];
             let outcome = if ip.protocol == TCP {
                 plan.tcp(packet, start, ip, &flow, partial, &table)?
-            } else if ip.end as u64 <= u64::from(mtu) {
-                plan.whole(start, ip, &mut flow.borrow_mut(), partial, false)
             } else {
-                Outcome::TooLarge
+                plan.other(start, ip, &mut flow.borrow_mut(), partial)
             };
             match outcome {
                 Outcome::Planned => {}
@@ -202,6 +199,7 @@ struct Table<'a, 'py> {
 struct Plan {
     counter: u64,
     mtu: u32,
+    now: f64,
     place: usize,
     groups: Vec<(usize, usize)>,
     jobs: Vec<Job>,
@@ -223,15 +221,15 @@ impl Plan {
         let payload = ip.end - header;
         let sequence = u32_at(packet, ip.transport + 4);
         let flags = packet[ip.transport + 13];
-        {
-            let mut state = flow.borrow_mut();
-            state.sequence = i64::from(sequence) + payload as i64;
-            state.acknowledged = i64::from(u32_at(packet, ip.transport + 8));
-        }
-        if flags & (SYN_FLAG | FIN_FLAG | RST_FLAG) != 0 {
-            table.track.call1((table.flows, flow, flags, sequence, self.mtu))?;
-        }
         let mut state = flow.borrow_mut();
+        state.last_out = self.now;
+        state.sequence = i64::from(sequence) + payload as i64;
+        state.acknowledged = i64::from(u32_at(packet, ip.transport + 8));
+        if flags & (SYN_FLAG | FIN_FLAG | RST_FLAG) != 0 {
+            drop(state);
+            table.track.call1((table.flows, flow, flags, sequence, self.mtu))?;
+            state = flow.borrow_mut();
+        }
         let mut limit = i64::from(self.mtu) - header as i64;
         if state.mss != 0 {
             // the MSS does not count options, a segment does (RFC 6691)
@@ -265,6 +263,15 @@ impl Plan {
         self.enter(count - 1, padded(header + limit, self.mtu) + OVERHEAD);
         self.enter(1, padded(header + payload - (count - 1) * limit, self.mtu) + OVERHEAD);
         Ok(Outcome::Planned)
+    }
+
+    /// A packet of another protocol.
+    fn other(&mut self, start: usize, ip: Ip, flow: &mut FlowState, partial: bool) -> Outcome {
+        flow.last_out = self.now;
+        if ip.end as u64 > u64::from(self.mtu) {
+            return Outcome::TooLarge;
+        }
+        self.whole(start, ip, flow, partial, false)
     }
 
     fn whole(&mut self, start: usize, ip: Ip, flow: &mut FlowState, partial: bool, is_syn: bool) -> Outcome {

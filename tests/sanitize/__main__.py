@@ -17,6 +17,7 @@ TESTS = (
     "tests/unit/filters/netfilter/test_injection.py",
     "tests/unit/filters/netfilter/test_queue.py",
     "tests/property/test_datapaths.py",
+    "tests/property/test_flow_index.py",
     "tests/fuzz",
 )
 

@@ -11,8 +11,9 @@ import heapq
 import random
 import socket
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from wiresock_py.datapath.checksum import word_sum
 from wiresock_py.flow import FiveTuple, Route
@@ -239,29 +240,41 @@ def random_ports(_: FiveTuple) -> Iterable[int]:
     return (EPHEMERAL_PORTS[(start + step) % count] for step in range(count))
 
 
+class Index(Protocol):
+    """What leads from wire keys (see :func:`wire_key`) to the flows of one family and protocol: a dict, or as good."""
+
+    def get(self, key: bytes, /) -> Flow | None: ...
+    def __len__(self) -> int: ...
+    def __setitem__(self, key: bytes, flow: Flow, /) -> None: ...
+    def __delitem__(self, key: bytes, /) -> None: ...
+
+
 class FlowTable:
     """Flows by five-tuple, both ways, at most *capacity* of them: a new one pushes out the idlest.
 
-    ``outbound4[protocol]`` and its three siblings map wire keys (see :func:`wire_key`) to flows; the hot path reads
-    them without a lock, only this class writes them. Every method may be called from any thread.
+    ``outbound4[protocol]`` and its three siblings map wire keys to flows; the hot path reads them without a lock, only
+    this class writes them. Every method may be called from any thread.
     """
 
     flow: ClassVar[type[Flow]] = PythonFlow
-    """What its flows are."""
+    index: ClassVar[type[Index]] = dict
+    """What its flows are, and what they are found by."""
 
     def __init__(self, capacity: int = 65_536, *, ports: Callable[[FiveTuple], Iterable[int]] = random_ports) -> None:
         self.capacity = capacity
         self.evicted = 0
         self.ports = ports
-        self.outbound4: dict[int, dict[bytes, Flow]] = {TCP: {}, UDP: {}, ICMP: {}}
-        self.outbound6: dict[int, dict[bytes, Flow]] = {TCP: {}, UDP: {}, ICMPV6: {}}
-        self.inbound4: dict[int, dict[bytes, Flow]] = {TCP: {}, UDP: {}, ICMP: {}}
-        self.inbound6: dict[int, dict[bytes, Flow]] = {TCP: {}, UDP: {}, ICMPV6: {}}
+        self.outbound4, self.inbound4 = (self._indices(TCP, UDP, ICMP) for _ in range(2))
+        self.outbound6, self.inbound6 = (self._indices(TCP, UDP, ICMPV6) for _ in range(2))
         self._flows: dict[Flow, None] = {}
         self._due: dict[int, dict[Flow, None]] = {}  # second -> flows to look at then
         self._second: int | None = None  # every second before this one is done
         self._idlest: list[tuple[float, Flow]] = []  # candidates for eviction, the idlest last
         self._changing = threading.Lock()
+
+    @classmethod
+    def _indices(cls, *protocols: int) -> dict[int, Index]:
+        return defaultdict(cls.index, {protocol: cls.index() for protocol in protocols})
 
     def __len__(self) -> int:
         return len(self._flows)
@@ -327,9 +340,9 @@ class FlowTable:
         flow.live = True
         self._flows[flow] = None
         outbound, inbound = self._tables(flow)
-        outbound.setdefault(key.protocol, {})[wire_key(key, outbound=True)] = flow
+        outbound[key.protocol][wire_key(key, outbound=True)] = flow
         if inner:
-            inbound.setdefault(key.protocol, {})[wire_key(inner, outbound=False)] = flow
+            inbound[key.protocol][wire_key(inner, outbound=False)] = flow
         self._schedule(flow)
         return flow
 
@@ -388,7 +401,7 @@ class FlowTable:
                 self._schedule(flow)
         return expired
 
-    def _tables(self, flow: Flow) -> tuple[dict[int, dict[bytes, Flow]], dict[int, dict[bytes, Flow]]]:
+    def _tables(self, flow: Flow) -> tuple[dict[int, Index], dict[int, Index]]:
         return (self.outbound6, self.inbound6) if flow.key.is_ipv6 else (self.outbound4, self.inbound4)
 
     def _free(self, inner: FiveTuple) -> FiveTuple:

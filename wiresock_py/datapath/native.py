@@ -80,6 +80,7 @@ class NativeFlowTable(FlowTable):
     """A table of such flows."""
 
     flow = NativeFlow
+    index = _native.FlowIndex
 
 
 class NativeDatagramBuffer(DatagramBuffer):
