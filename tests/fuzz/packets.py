@@ -14,7 +14,7 @@ from wiresock_py.datapath.ip import build
 
 MOST = 4
 """Packets of a burst."""
-_SIZES = (0, 0, 0, 0, 1, 536, 1368, 9000)
+_SIZES = (0, 0, 0, 1, 536, 1368, 9000, 60_000)
 _PROTOCOLS = (6, 6, 6, 17, 17, 1, 58, 136, 44, 0, 60, 43, 51)
 _RAW, _OTHER = 0, 0xFF
 """Kinds: bytes as they are; a protocol that the bytes name."""
