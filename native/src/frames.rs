@@ -113,6 +113,7 @@ pub fn put_frames(
     first: usize,
     places: &Bound<'_, PyDict>,
 ) -> PyResult<(usize, usize, Vec<usize>)> {
+    let memory = Lent::new(data)?;
     let mut data = Lent::writable(data)?;
     let mut slots = data.bytes_mut().chunks_exact_mut(stride);
     let (mut next, mut count, mut left) = (first, 0, Vec::new());
@@ -122,7 +123,11 @@ pub fn put_frames(
     while next < end && slots.len() > 0 {
         parts.clear();
         for part in packets.get_item(next)?.try_iter()? {
-            parts.push(Lent::new(&part?)?);
+            let part = Lent::new(&part?)?;
+            if memory.overlaps(&part) {
+                return Err(PyValueError::new_err("a packet lies in the frames' own memory"));
+            }
+            parts.push(part);
         }
         let to = parts.first().and_then(|head| destination(head.bytes()));
         if place.as_ref().map(|place| &place.destination[..]) != to {
