@@ -64,6 +64,8 @@ class Supervisor:
         self._standing = False
         """Whether a worker was given the queues and did not end in order: its rules may stand."""
         self._stopping = False
+        self._opened = False
+        """Whether the worker was given the queues."""
         self._served = False
         """Whether the worker has come to serve."""
         self._heard: float | None = None
@@ -138,7 +140,7 @@ class Supervisor:
         assert worker.stdin is not None
         assert worker.stdout is not None
         threading.Thread(target=self._listen, args=(worker.pid, worker.stdout), daemon=True).start()
-        self._served = False
+        self._opened = self._served = False
         self._heard = None
         self._refused = 0
         deadline: float | None = None
@@ -171,8 +173,8 @@ class Supervisor:
                     continue  # the last words of a worker replaced since
                 elif kind == GONE:
                     exit_code = _end(worker)
-                    if exit_code == 0 or self._refused:
-                        self._standing = False  # it tidied up
+                    if (exit_code == 0 and self._opened) or (self._refused and not options.replacing):
+                        self._standing = False  # it tidied up, and what one before it left it had taken over
                     return self._served, exit_code
                 else:
                     self._hear(worker.stdin, message)
@@ -187,6 +189,7 @@ class Supervisor:
                     self._line = None
                 if not self._standing:
                     self._keep_standing()
+                self._opened = True
                 _tell(worker, "open", names=self._names.known(clock()))
             case "learned":
                 self._names.remember((Known(*each) for each in message["names"]), clock())

@@ -324,6 +324,15 @@ def test_with_the_kill_switch_off_no_line_is_held_and_the_rules_go_at_the_end(st
     assert stage.backend.resets == 1
 
 
+@pytest.mark.parametrize("second", ['say("refused", exit_code=3); os._exit(3)', "note(hear()['kind'])"])
+def test_what_a_killed_worker_left_goes_at_the_end_though_the_next_one_never_took_it_over(
+    stage: Stage, second: str
+) -> None:
+    stage.stop_when("born", times=2, after=0.2)
+    stage.run(f"{SERVE_AND_FAIL} if not lives else None\n{second}", kill_switch="off")
+    assert stage.backend.resets == 1
+
+
 def test_a_worker_that_does_not_stop_is_killed_and_its_rules_removed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
