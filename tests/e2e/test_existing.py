@@ -81,6 +81,21 @@ def test_a_replaced_worker_resets_nothing(client: MakeClient, server: Server, ch
         assert app.exchange(name="before", text="still here") == "still here"
 
 
+@FAMILIES
+def test_an_idle_connection_that_outlived_its_worker_is_reset_at_the_end(
+    client: MakeClient, server: Server, chrome: App, capture: Capture, family: int
+) -> None:
+    running = client(server.client_config(server.add_peer(), allowed_apps="chrome"))
+    running.wait_until_connected()
+    ports = open_session(chrome, family)
+    running.kill_worker()
+    running.wait_for_log("handshake with", times=2)
+    assert running.stop() == 0
+    assert chrome.wait_for_end(name="before") == "ECONNRESET"
+    capture.stop()
+    assert capture.of_ports(ports, {CLIENT.of(family)}) == []
+
+
 def test_a_connection_from_a_listening_port_goes_on_in_the_tunnel_after_a_crash(
     client: MakeClient, server: Server, lab: Lab, chrome: App, capture: Capture
 ) -> None:

@@ -65,7 +65,7 @@ class Desk:
         patch.setattr(worker, "has_route", lambda _family: True)
         patch.setattr(worker, "_tell", lambda kind, **fields: self.told.put((kind, fields)))
         patch.setattr("wiresock_py.engine.links.UdpSocket", Wire)
-        patch.setattr(worker, "_connections", tuple)
+        patch.setattr(worker, "open_connections", tuple)
         self.state = folder / "state"
         patch.setenv("STATE_DIRECTORY", str(self.state))
 

@@ -146,6 +146,13 @@ class Admission:
         flow = self._flows.find(key)
         return flow is None or (flow.route is not Route.TUNNEL and flow.owner is not None)
 
+    def is_lost(self, key: FiveTuple, app: App, now: float) -> bool:
+        """Whether the TCP connection *key* of *app* belongs in a tunnel, and how far it has got is not known here."""
+        if self.decide(key, app, self._known_as(key, now)).route is not Route.TUNNEL:
+            return False
+        flow = self._flows.find(key)
+        return flow is None or (flow.route is Route.TUNNEL and flow.sequence < 0)
+
     def review(self, owners: Mapping[FiveTuple, App], now: float) -> list[Flow]:
         """Decide again for every flow; those that go another way now are ended and returned.
 

@@ -188,6 +188,28 @@ class Engine:
         """Refuse them and make their apps notice at once; how many there were."""
         return self._provoke(self.refuse_connections())
 
+    def end_lost_connections(self) -> None:
+        """Refuse the rest of connections that the tunnel carried and that no flow of ours tells how to reset.
+
+        An earlier engine carried them, and nothing of them was sent since, or they were silent for hours. They would go
+        on outside once the rules are gone.
+        """
+        now = clock()
+        lost = [
+            (key, app)
+            for key, app in self._connections()
+            if key.protocol == TCP and self._admission.is_lost(key, app, now) and not self._goes_on_outside(key)
+        ]
+        for key, app in lost:
+            self._admission.admit_rest(key, app, now)
+        if self._provoke(key for key, _ in lost):
+            time.sleep(RESET_PAUSE)
+
+    def _goes_on_outside(self, key: FiveTuple) -> bool:
+        if isinstance(self._backend, RemembersConnections):
+            return self._backend.goes_on_outside(key)
+        return self._owners.listening(key.protocol, key.local, key.local_port)  # the other end opened it
+
     def _open_outside(self) -> list[tuple[FiveTuple, App]]:
         now = clock()
         return [
@@ -278,6 +300,7 @@ class Engine:
         """
         for inbound in self._inbound:
             inbound.delivering = False
+        self.end_lost_connections()
         # chosen once: the far end's own resets, which are not delivered any more, change nothing
         flows = [flow for flow in self.flows if flow.route is Route.TUNNEL and not flow.state & RESET]
         self._reset_far_ends(flow for flow in flows if flow.is_established)

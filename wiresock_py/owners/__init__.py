@@ -2,6 +2,7 @@
 
 import sys
 
+from wiresock_py.flow import App, FiveTuple
 from wiresock_py.owners.base import Owners
 
 if sys.platform == "linux":
@@ -11,4 +12,13 @@ elif sys.platform == "win32":
 else:
     from wiresock_py.owners.portable import PortableOwners as SocketOwners
 
-__all__ = ["Owners", "SocketOwners"]
+__all__ = ["Owners", "SocketOwners", "open_connections"]
+
+
+def open_connections() -> list[tuple[FiveTuple, App]]:
+    """Every connected socket and its owner; by a look-up of its own, as the engine's belongs to another thread."""
+    owners = SocketOwners()
+    try:
+        return owners.connections()
+    finally:
+        owners.close()

@@ -13,7 +13,7 @@ from wiresock_py.datapath import choose
 from wiresock_py.engine import Engine
 from wiresock_py.filters.registry import create
 from wiresock_py.network import host_network, on_link_networks
-from wiresock_py.owners import SocketOwners
+from wiresock_py.owners import SocketOwners, open_connections
 from wiresock_py.rules import Known, Rules
 from wiresock_py.service.options import RunOptions
 
@@ -40,6 +40,7 @@ class Line:
                 datapath=choose(options.datapath),
                 kill_switch=options.kill_switch,
                 replacing=True,
+                connections=open_connections,
             )
             self._engine.remember(names)
             self._engine.start()
@@ -47,8 +48,10 @@ class Line:
 
     def release(self, *, restore: bool = False) -> None:
         """Stop serving. The rules stay, so nothing of the plan passes until a worker serves them; with *restore* the
-        system is as it was."""
+        system is as it was, and what the tunnel carried is reset."""
         try:
+            if restore:
+                self._engine.end_lost_connections()
             self._engine.stop()
         finally:
             self._backend.close(keep_blocking=not restore)

@@ -31,7 +31,6 @@ from wiresock_py.engine.udp import UdpSocket
 from wiresock_py.errors import EXIT_FAILURE, BackendError, NetworkError, WiresockError
 from wiresock_py.filters import CapturePlan
 from wiresock_py.filters.registry import create
-from wiresock_py.flow import App, FiveTuple
 from wiresock_py.network import (
     NetworkChanges,
     adapter_mtu,
@@ -42,7 +41,7 @@ from wiresock_py.network import (
     resolvers,
     shared_resolver,
 )
-from wiresock_py.owners import SocketOwners
+from wiresock_py.owners import SocketOwners, open_connections
 from wiresock_py.rules import Known, Rules
 from wiresock_py.service import messages
 from wiresock_py.service.console import outlive_the_console
@@ -124,7 +123,7 @@ class Worker:
             datapath=datapath,
             kill_switch=options.kill_switch,
             replacing=options.replacing,
-            connections=_connections,
+            connections=open_connections,
             news=resources.enter_context(NetworkChanges()),
             on_event=lambda link, peer, event: inbox.put({"kind": "event", "link": link, "peer": peer, "event": event}),
             on_failure=lambda error: inbox.put({"kind": "failed", "error": error}),
@@ -363,15 +362,6 @@ def _restored_stamps(links: Sequence[Link]) -> dict[Link, SentStamps]:
     for stamps in found.values():
         stamps.restore()
     return found
-
-
-def _connections() -> list[tuple[FiveTuple, App]]:
-    """Every connected socket and its owner; by a look-up of its own, as the engine's belongs to another thread."""
-    owners = SocketOwners()
-    try:
-        return owners.connections()
-    finally:
-        owners.close()
 
 
 def _without_keys(config: Config) -> str:

@@ -287,6 +287,28 @@ def test_a_connection_that_was_reset_is_left_in_peace(make: Make) -> None:
     assert world.delivered() == []
 
 
+@pytest.mark.parametrize(("outside", "resets"), [(False, 1), (True, 0)])
+def test_a_connection_that_an_earlier_engine_carried_is_reset_at_the_end(
+    make: Make, monkeypatch: pytest.MonkeyPatch, outside: bool, resets: int
+) -> None:
+    class Remembering(MemoryBackend):
+        def goes_on_outside(self, key: FiveTuple) -> bool:
+            return outside
+
+    monkeypatch.setattr("tests.support.worlds.MemoryBackend", Remembering)
+    monkeypatch.setattr("wiresock_py.engine.engine.time.sleep", lambda _: None)
+    world = make(replacing=True)
+    world.owners.own(CHROME, socket.IPPROTO_TCP, PORT)
+    world.connections = [(FiveTuple(socket.IPPROTO_TCP, packed(HOST[4]), PORT, packed(REMOTE[4]), 7), CHROME)]
+    world.engine._reset_connections()
+    assert len(world.delivered()) == 2 * resets, "what makes the stack tell where the connection stands"
+    world.host_sends(outgoing(TCP(sport=PORT, dport=7, flags="A", seq=1, ack=77)))
+    assert [(str(dissect(packet)[TCP].flags), dissect(packet)[TCP].seq) for packet in world.delivered()] == [
+        ("R", 77)
+    ] * resets
+    assert world.outside() == []
+
+
 def test_the_threads_end_even_if_the_resets_fail(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     world = make()
     before = threading.active_count()

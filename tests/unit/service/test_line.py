@@ -3,16 +3,28 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
-from scapy.layers.inet import UDP
+from scapy.layers.inet import TCP, UDP
 
 from tests.support.traffic import dissect
-from tests.support.worlds import CHROME, EVERYTHING, FIREFOX, Owners, config, config_text, outgoing
+from tests.support.worlds import (
+    CHROME,
+    EVERYTHING,
+    FIREFOX,
+    HOST,
+    REMOTE,
+    Owners,
+    config,
+    config_text,
+    outgoing,
+    packed,
+)
 from wiresock_py.errors import BackendError, ConfigError
-from wiresock_py.filters import Verdict
+from wiresock_py.filters import Buffer, Verdict
 from wiresock_py.filters.memory import MemoryBackend
+from wiresock_py.flow import FiveTuple
 from wiresock_py.rules import Rules
 from wiresock_py.service import line
 from wiresock_py.service.line import Line
@@ -35,6 +47,7 @@ def owners(monkeypatch: pytest.MonkeyPatch) -> ClosingOwners:
     owners.own(CHROME, socket.IPPROTO_UDP, CHROME_PORT)
     owners.own(FIREFOX, socket.IPPROTO_UDP, FIREFOX_PORT, BYPASSED_PORT)
     monkeypatch.setattr(line, "SocketOwners", lambda: owners)
+    monkeypatch.setattr(line, "open_connections", tuple)
     return owners
 
 
@@ -86,6 +99,30 @@ def test_restored_the_host_is_as_it_was(held: Line, backend: MemoryBackend) -> N
     for port in (CHROME_PORT, FIREFOX_PORT):
         backend.stack_sends(outgoing(UDP(sport=port, dport=7)))
     assert len(backend.network_received()) == 2
+
+
+def test_restored_it_ends_connections_that_the_tunnel_carried(
+    backend: MemoryBackend, owners: ClosingOwners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = FiveTuple(socket.IPPROTO_TCP, packed(HOST[4]), CHROME_PORT, packed(REMOTE[4]), 443)
+    direct = key._replace(local_port=FIREFOX_PORT)
+    monkeypatch.setattr(line, "open_connections", lambda: [(key, CHROME), (direct, FIREFOX)])
+    held = Line([config_text(RULES)], RunOptions(("wg0.conf",)))
+    deliver = backend.send_to_stack
+    asked: list[Sequence[Buffer]] = []
+
+    def answer(packets: Sequence[Sequence[Buffer]]) -> int:
+        """What the stack says to a packet outside its window, while the line still listens."""
+        if not asked:
+            backend.stack_sends(outgoing(TCP(sport=CHROME_PORT, dport=443, flags="A", seq=1, ack=77)))
+        asked.extend(packets)
+        return deliver(packets)
+
+    monkeypatch.setattr(backend, "send_to_stack", answer)
+    held.release(restore=True)
+    told = [dissect(packet)[TCP] for packet in backend.stack_received()]
+    assert [(str(each.flags), each.dport) for each in told] == [("A", CHROME_PORT)] * 2 + [("R", CHROME_PORT)]
+    assert told[-1].seq == 77
 
 
 def test_with_kill_switch_all_nothing_of_the_plan_passes(backend: MemoryBackend, owners: ClosingOwners) -> None:

@@ -266,7 +266,7 @@ def test_connections_from_before_are_refused_before_the_rules_stand_and_made_to_
     before = FiveTuple(socket.IPPROTO_TCP, packed(HOST[4]), 5000, packed(REMOTE[4]), 7)
     inbound = before._replace(local_port=22)
     desk.owners.listeners.add((socket.IPPROTO_TCP, 22))
-    monkeypatch.setattr(worker, "_connections", lambda: [(before, CHROME), (inbound, CHROME)])
+    monkeypatch.setattr(worker, "open_connections", lambda: [(before, CHROME), (inbound, CHROME)])
     caplog.set_level(logging.INFO)
     made = desk.make()
     opened = desk.backend.open
@@ -291,7 +291,7 @@ def test_connections_from_before_are_left_by_choice_and_by_a_worker_that_takes_o
     desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: str, replacing: bool
 ) -> None:
     before = FiveTuple(socket.IPPROTO_TCP, packed(HOST[4]), 5000, packed(REMOTE[4]), 7)
-    monkeypatch.setattr(worker, "_connections", lambda: [(before, CHROME)])
+    monkeypatch.setattr(worker, "open_connections", lambda: [(before, CHROME)])
     file = tmp_path / "settings.yaml"
     file.write_text(settings)
     made = desk.make(settings=str(file), replacing=replacing)
