@@ -222,10 +222,11 @@ class Queries:
         server.link.write(server.peer, [_datagram(inner, query.payload)], now)
 
     def _try_next(self, query: _Query, now: float) -> bool:
-        if not query.others:
-            return False
+        with self._lock:  # the thread of a link and the ticking one may come at the same moment
+            if not query.others:
+                return False
+            query.server = query.others.pop(0)
         self.counters["dns_next_server"] += 1
-        query.server = query.others.pop(0)
         self._send(query, now)
         return True
 

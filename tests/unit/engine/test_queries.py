@@ -1,6 +1,7 @@
 """DNS queries over UDP, one by one: which server gets them, who gets the answer, and what the rules learn."""
 
 import socket
+import threading
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -24,7 +25,7 @@ from tests.support.worlds import (
     outgoing,
 )
 from wiresock_py.config import Settings
-from wiresock_py.engine.queries import GIVE_UP, MAX_PENDING, PATIENCE, PENALTY
+from wiresock_py.engine.queries import GIVE_UP, MAX_PENDING, PATIENCE, PENALTY, Server
 from wiresock_py.flow import App
 from wiresock_py.rules import Known
 
@@ -157,6 +158,27 @@ def test_a_server_that_fails_or_refuses_is_passed_over_at_once(make: Make, rcode
     assert again.dst == DNS[6]
     (told,) = tell(world, again, rcode=rcode)
     assert bytes(told[UDP].payload)[3] & 15 == rcode
+    assert world.engine.counters()["dns_next_server"] == 1
+
+
+def test_a_server_that_fails_at_the_moment_it_counts_as_silent_is_passed_over_once(make: Make) -> None:
+    world = make()
+    ask(world)
+    queries = world.engine._queries
+    ((pending, _),) = queries._pending.values()
+    another = threading.Thread(target=lambda: queries._try_next(pending, world.now))
+
+    class Contended(list[Server]):
+        def __bool__(self) -> bool:
+            there = len(self) > 0
+            if not another.ident:
+                another.start()
+                another.join(0.2)
+            return there
+
+    pending.others = Contended(pending.others)
+    assert queries._try_next(pending, world.now)
+    another.join()
     assert world.engine.counters()["dns_next_server"] == 1
 
 
