@@ -12,7 +12,7 @@ otherwise to nobody.
 A socket that nobody holds is the kernel's (NFS, another tunnel), or of a process this one may not see (another pid
 namespace above ours, another user's without root, sockets that exist only inside an io_uring): SYSTEM, and so is what
 needs no socket (GRE, ESP). Where there is no socket although the protocol has them, it is gone, or was never there (an
-AF_PACKET sender, VXLAN): nobody can tell whose it was.
+AF_PACKET sender, VXLAN), or not to be looked up (SCTP and its like): nobody can tell whose it was.
 """
 
 import sys
@@ -39,8 +39,9 @@ from wiresock_py.owners.sock_diag import CLOSE, DIAGNOSED, LISTEN, SocketDiag
 
 log = logging.getLogger(__name__)
 
-WITH_SOCKETS = DIAGNOSED | {socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6}
-"""Protocols of which every packet that is asked about came from a socket."""
+_DCCP, _L2TP, _SCTP, _UDP_LITE = 33, 115, 132, 136
+WITH_SOCKETS = DIAGNOSED | {socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6, _DCCP, _L2TP, _SCTP, _UDP_LITE}
+"""Protocols of which every packet that is asked about came from a socket; the last four's are not looked up."""
 
 
 class LinuxOwners:
@@ -89,7 +90,8 @@ class LinuxOwners:
         holders = self._holders.find({inode for candidates in inodes for inode in candidates})
         owners = [_owner(key, [holders.get(inode, []) for inode in inodes[index]]) for index, key in enumerate(keys)]
         for index, key in enumerate(keys):
-            if not inodes[index] and key.protocol not in WITH_SOCKETS:
+            from_socket = any(_are_others(holders.get(inode, [])) for inode in inodes[index])
+            if key.protocol not in WITH_SOCKETS and not from_socket:
                 owners[index] = SYSTEM
         self._find_unheld(
             keys, [index for index in by_kernel if owners[index] is None and inodes[index]], inodes, owners
@@ -163,12 +165,20 @@ class LinuxOwners:
             self._diag = SocketDiag()
 
 
+def _are_others(holders: Sequence[Process]) -> bool:
+    """Whether a raw socket that these hold may be an app's.
+
+    This program's own, which fit every protocol, send what it was given, never flows of its own.
+    """
+    return bool(holders) and _opener(holders).app.pid != os.getpid()
+
+
 def _owner(key: FiveTuple, holders: Sequence[Sequence[Process]]) -> App | None:
     """The owner among the holders (the oldest first) of each socket that may have sent *key*."""
-    owners = [_opener(processes).app for processes in holders if processes]
-    if key.protocol not in DIAGNOSED:
-        # This program's own raw sockets send what it was given, never flows of its own.
-        owners = [app for app in owners if app.pid != os.getpid()]
+    if key.protocol in DIAGNOSED:
+        owners = [_opener(processes).app for processes in holders if processes]
+    else:
+        owners = [_opener(processes).app for processes in holders if _are_others(processes)]
         if len({app.path for app in owners}) > 1:
             owners = [app for app in owners if key.local_port and app.pid & 0xFFFF == key.local_port]
     return min(owners, key=lambda app: (app.started, app.pid), default=None)

@@ -17,7 +17,7 @@ from wiresock_py.owners.linux import LinuxOwners, _owner
 TCP, UDP, ICMP = socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMP
 LOOPBACK = socket.inet_aton("127.0.0.1")
 FAR = socket.inet_aton("198.51.100.7")
-GRE = 47
+GRE, UDP_LITE = 47, 136
 
 UDP_SENDER = """
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -299,7 +299,16 @@ def test_without_the_kernels_look_up_the_socket_table_answers(
 
 
 def test_a_protocol_without_sockets_is_the_systems_own(owners: LinuxOwners) -> None:
-    assert owners.find([FiveTuple(GRE, LOOPBACK, 0, LOOPBACK, 0)]) == [SYSTEM]
+    gre = FiveTuple(GRE, LOOPBACK, 0, LOOPBACK, 0)
+    assert owners.find([gre]) == [SYSTEM]
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW):  # as the client has it, to inject packets
+        assert owners.find([gre]) == [SYSTEM]
+
+
+def test_a_protocol_whose_sockets_cannot_be_looked_up_is_not_taken_for_the_systems(owners: LinuxOwners) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, UDP_LITE) as app:
+        app.bind(("127.0.0.1", 0))
+        assert owners.find([FiveTuple(UDP_LITE, LOOPBACK, 0, LOOPBACK, 0)]) == [None]
 
 
 def test_a_socket_that_exists_and_that_no_process_holds_is_the_systems(
