@@ -51,6 +51,9 @@ from wiresock_py.service.stamps import SentStamps, default_folder
 from wiresock_py.service.status import describe
 from wiresock_py.service.talk import say_error, set_up_logging
 
+if sys.platform != "win32":
+    import resource
+
 log = logging.getLogger(__name__)
 
 Inbox = queue.SimpleQueue[dict[str, Any]]
@@ -417,6 +420,7 @@ def main() -> int:
         outlive_the_console()
     else:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of this process would put the keys on disk
     # unbuffered: a thread that waits in a buffered reader holds a lock that the interpreter wants when it ends
     supervisor = os.fdopen(0, "rb", buffering=0, closefd=False)
     message = messages.receive(supervisor)

@@ -46,6 +46,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 Found = TypeVar("Found")
+RLIMIT_CORE = 4  # asm-generic/resource.h
 
 
 @pytest.fixture
@@ -463,7 +464,9 @@ def test_a_look_up_that_takes_long_holds_up_nothing_and_is_not_repeated_meanwhil
 # The process
 
 
-def test_started_by_hand_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_started_by_hand_it_does_nothing_and_leaves_no_core_dump_with_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[object] = []
+    monkeypatch.setattr("resource.setrlimit", lambda *limit: limits.append(limit))
     read, write = os.pipe()
     os.write(write, b"hello\n")
     os.close(write)
@@ -472,6 +475,7 @@ def test_started_by_hand_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(worker.signal, "signal", lambda *_: None)  # type: ignore[attr-defined]  # it is the signal module
     with opened:
         assert worker.main() == 1
+    assert limits == [(RLIMIT_CORE, (0, 0))]
 
 
 def test_two_configurations_are_two_links(desk: Desk, tmp_path: Path) -> None:
