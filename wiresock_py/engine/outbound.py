@@ -44,7 +44,7 @@ OWNER_ATTEMPTS = 2
 """Look-ups before a socket counts as gone: it may change hands (fork, accept) while we look."""
 OWNER_PAUSE = 0.002
 IPV6_MINIMUM_MTU = 1280  # RFC 8200 section 5
-TCP_SYN, TCP_ACK = 0x02, 0x10
+TCP_SYN, TCP_RST, TCP_ACK = 0x02, 0x04, 0x10
 KILL_SWITCH = "kill_switch"
 """Counter of direct packets dropped because there is no tunnel."""
 # Answers to ICMP queries come from the stack itself; the query came in past us, so its answer goes out the same way.
@@ -222,6 +222,9 @@ class Outbound:
             return Verdict.BYPASS
         if batch.flags[index] & PacketFlag.FORWARDED:  # there is no socket to ask about, so no need to wait
             return self._carry(batch, index, self._admission.admit_forwarded(key, now), now)
+        if header.tcp_flags & (TCP_RST | TCP_ACK) == TCP_RST | TCP_ACK and header.sequence == 0:
+            # the stack refuses a SYN (RFC 9293, 3.10.7.1), and one out of the tunnel would have a flow
+            return Verdict.PASS
         self._holding.hold(key, packet, batch.flags[index], batch.adapter[index])
         return Verdict.DROP
 

@@ -197,6 +197,22 @@ def test_tcp_without_flow_and_owner_never_counts_as_direct(make: Make, flags: st
     assert world.engine.counters()["owner_gone"] == 1
 
 
+@pytest.mark.parametrize("rules", [CHROME_ONLY, EVERYTHING])
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_closed_port_refuses_a_connection_from_outside_the_way_it_came(make: Make, rules: str, version: int) -> None:
+    """In the tunnel its refusal would tell who asked from where else this host speaks; to hold it lets a flood in."""
+    world = make(rules)
+    world.host_sends(outgoing(tcp(ORPHAN_PORT, "RA"), version))
+    assert [assert_sound(packet)[TCP].flags for packet in world.outside()] == ["RA"]
+    assert (world.server.take(), world.owners.asked, len(world.engine.flows)) == ([], [], 0)
+
+
+def test_an_app_that_aborts_a_connection_that_nobody_remembers_does_not_do_so_outside(make: Make) -> None:
+    world = make()
+    world.host_sends(outgoing(tcp(ORPHAN_PORT, "RA", seq=1000)), outgoing(tcp(ORPHAN_PORT, "R", seq=1000)))
+    assert (world.outside(), world.server.take()) == ([], [])
+
+
 def test_a_connection_met_in_mid_stream_goes_where_its_app_goes(make: Make) -> None:
     world = make()
     world.host_sends(outgoing(tcp(CHROME_PORT, "PA", b"x")), outgoing(tcp(FIREFOX_PORT, "PA", b"x")))
