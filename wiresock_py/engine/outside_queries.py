@@ -97,9 +97,7 @@ class OutsideQueries:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._send(self._asked.get_nowait(), now)
-        while self._waiting and (oldest := next(iter(self._waiting))) is not None:
-            if len(self._waiting) <= MAX_WAITING and self._waiting[oldest].until > now:
-                break
+        while self._waiting and self._waiting[oldest := next(iter(self._waiting))].until <= now:
             self._drop(oldest)
 
     def close(self) -> None:
@@ -112,9 +110,11 @@ class OutsideQueries:
         family = socket.AF_INET6 if query.key.is_ipv6 else socket.AF_INET
         remote = ipaddress.ip_address(query.key.remote)
         scope = (0, query.adapter if remote.is_link_local else 0) if query.key.is_ipv6 else ()
+        if len(self._waiting) >= MAX_WAITING:
+            self._drop(next(iter(self._waiting)))
         resources = contextlib.ExitStack()
-        sock = resources.enter_context(socket.socket(family, socket.SOCK_DGRAM))
         try:
+            sock = resources.enter_context(socket.socket(family, socket.SOCK_DGRAM))
             sock.setblocking(False)
             if self._mark:
                 set_mark(sock, self._mark)

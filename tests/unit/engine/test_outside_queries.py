@@ -35,7 +35,7 @@ class Asking:
         yield
         self.open.discard(port)
 
-    def ask(self, port: int, version: int = 4, name: str = "a.test") -> OutsideQuery:
+    def ask(self, port: int, version: int = 4, name: str = "a.test", *, carry: bool = True) -> OutsideQuery:
         payload = query(name)
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         address = socket.inet_pton(family, LOOPBACK[version])
@@ -43,7 +43,8 @@ class Asking:
         assert question is not None
         asked = OutsideQuery(FiveTuple(17, address, 5000, address, port), b"packet", payload, question, 0)
         self.queries.ask(asked)
-        self.queries.receive()
+        if carry:
+            self.queries.receive()
         return asked
 
 
@@ -120,3 +121,31 @@ def test_what_is_not_answered_is_forgotten_in_time_and_number(
     now[0] = outside_queries.PATIENCE + 1
     asking.ask(resolver.getsockname()[1])
     assert len(asking.open) == 1
+
+
+def test_a_burst_of_queries_opens_no_more_sockets_than_may_wait(
+    asking: Asking, resolver: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outside_queries, "MAX_WAITING", 3)
+    waiting: list[int] = []
+    connect = socket.socket.connect
+
+    class Counted(socket.socket):
+        def connect(self, address: object) -> None:
+            waiting.append(len(asking.open))
+            connect(self, address)  # type: ignore[arg-type]  # as it came
+
+    monkeypatch.setattr(outside_queries.socket, "socket", Counted)  # type: ignore[attr-defined]  # it is the socket module
+    for _ in range(8):
+        asking.ask(resolver.getsockname()[1], carry=False)
+    asking.queries.receive()
+    assert max(waiting) == 3
+
+
+def test_where_no_socket_can_be_opened_the_query_is_refused(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(outside_queries.socket, "socket", refuse)  # type: ignore[attr-defined]  # it is the socket module
+    asked = asking.ask(53)
+    assert asking.refused == [asked]
