@@ -344,8 +344,12 @@ class NetfilterBackend:
                 if found != self._surroundings:
                     if found.default != self._surroundings.default:
                         log.info("default routes now on: %s", ", ".join(sorted(found.default)) or "no adapter")
-                    self._surroundings = found
-                    self._install()
+                    before, self._surroundings = self._surroundings, found
+                    try:
+                        self._install()
+                    except BaseException:
+                        self._surroundings = before  # as the rules have it: the next look sees the difference again
+                        raise
                 elif lost := self._lost():
                     log.warning("another program %s; installing them again", lost)
                     self._install()

@@ -20,6 +20,8 @@ from tests.backends.worlds import PATIENCE, NetfilterWorld
 from wiresock_py.errors import BackendError
 from wiresock_py.filters import CapturePlan, Verdict
 from wiresock_py.filters.netfilter import NetfilterBackend
+from wiresock_py.filters.netfilter.iptables import Content, Standing
+from wiresock_py.filters.netfilter.rules import JUMPS, Surroundings
 
 pytestmark = pytest.mark.root
 
@@ -280,6 +282,37 @@ def test_default_routes_are_followed(world: NetfilterWorld) -> None:
     world.send(b"beside", "10.78.0.9")
     assert take(world, 1) == [b"beside"]
     assert world.backend.receive(0.0) is None
+
+
+def test_rules_that_could_not_follow_a_route_are_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Locked:
+        version = 4
+        refusals = 1
+        installed: Content = ()
+
+        def install(self, content: Content) -> None:
+            if self.refusals:
+                self.refusals -= 1
+                raise BackendError("another program holds the lock")
+            self.installed = content
+
+        def standing(self) -> Standing:
+            jumps = {table: {builtin: f"-A {builtin} -j {chain}" for builtin, chain in JUMPS[table]} for table in JUMPS}
+            return Standing({}, {}, {}, jumps)
+
+    locked = Locked()
+    backend = NetfilterBackend()
+    monkeypatch.setattr(backend, "_families", [locked])
+    monkeypatch.setattr(backend, "_installed", {4: locked.standing()})
+    monkeypatch.setattr(
+        "wiresock_py.filters.netfilter.backend.surroundings", lambda: Surroundings(frozenset({"side0"}))
+    )
+    backend._check()
+    assert "tried again soon" in caplog.text
+    backend._check()
+    assert locked.installed
 
 
 def test_a_network_that_leaves_the_default_route_out_is_captured_all_the_same(world: NetfilterWorld) -> None:
