@@ -39,6 +39,8 @@ STOP_TIMEOUT = 8.0
 """Seconds a worker has to shut down before it is killed."""
 HANG_TIMEOUT = 10.0
 """Seconds without a sign of life from a serving worker, whose timers tick ten times a second, before it is replaced."""
+OVERSLEPT = 1.0
+"""Seconds by which a wait for a sign of life was too long if it was this process that stood still (Ctrl+Z, SIGSTOP)."""
 LONGEST_PAUSE = 8.0
 """Workers that die before they serve are replaced after a pause that doubles up to this many seconds."""
 
@@ -152,6 +154,9 @@ class Supervisor:
                     timeout = None if until is None else max(0.0, until - time.monotonic())
                     sender, message = self._events.get(timeout=timeout)
                 except queue.Empty:
+                    if deadline is None and until is not None and time.monotonic() - until > OVERSLEPT:
+                        self._heard = time.monotonic()  # what it said meanwhile is still to be read
+                        continue
                     if deadline is None:
                         log.error("the worker gave no sign of life for %g s and is killed", HANG_TIMEOUT)
                     else:

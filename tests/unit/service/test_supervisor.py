@@ -2,6 +2,7 @@
 
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -425,6 +428,36 @@ note(hear()["kind"])
     assert stage.notes == ["born", "open", "born", "open", "stop"]
     assert "the worker gave no sign of life for 0.5 s and is killed" in caplog.messages
     assert stage.line == ["held for a", "released"]
+
+
+def test_a_supervisor_that_was_stopped_itself_does_not_take_its_worker_for_hanging(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    slept = [0.0]
+    monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + slept[0]))
+
+    class Stopped(queue.SimpleQueue[Any]):
+        """Whoever waits for a sign of life is stopped for a minute, and then finds none that was read."""
+
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            if timeout is not None and not slept[0]:
+                slept[0] = 60.0
+                raise queue.Empty
+            return super().get(block, timeout)
+
+    monkeypatch.setattr("wiresock_py.service.supervisor.queue.SimpleQueue", Stopped)
+    stage.stop_when("lived")
+    program = """
+say("waiting", configurations=["a"])
+assert hear()["kind"] == "open"
+say("serving")
+say("alive")
+note("lived")
+note(hear()["kind"])
+"""
+    assert stage.run(program) == 0
+    assert slept == [60.0]
+    assert stage.notes == ["born", "lived", "stop"]
 
 
 def test_signs_of_life_keep_a_worker(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
