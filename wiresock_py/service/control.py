@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 DEFAULT_PATH = Path("\\\\.\\pipe\\wiresock-py" if sys.platform == "win32" else "/run/wiresock-py/control.sock")
 TIMEOUT = 2.0
+PAUSE = 1.0
+"""Seconds until the next attempt to take a request, after one that failed."""
 MAX_REQUEST = 64 * 1024
 
 if sys.platform == "win32":
@@ -46,7 +48,7 @@ class ControlServer:
         self.path = path
         self._handler = handler
         self._listener = _listen(path)
-        self._closed = False
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
 
     def start(self) -> None:
@@ -54,9 +56,9 @@ class ControlServer:
 
     def close(self) -> None:
         """Stop answering and remove the socket; may be repeated."""
-        if self._closed:
+        if self._closed.is_set():
             return
-        self._closed = True
+        self._closed.set()
         # shutdown wakes the accept() of the serving thread, close alone would not
         self._listener.shutdown(socket.SHUT_RDWR)
         if self._thread.is_alive():
@@ -68,8 +70,11 @@ class ControlServer:
         while True:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if self._closed.wait(PAUSE):
+                    return
+                log.warning("a request could not be taken: %s", error)  # no descriptor left, say: there will be one
+                continue
             with connection:
                 connection.settimeout(TIMEOUT)
                 try:

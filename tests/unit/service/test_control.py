@@ -138,6 +138,33 @@ def test_an_asker_that_stalls_is_cut_off(serve: Serve, path: Path, monkeypatch: 
         assert next_one.recv(100) == b'{"asked": {}}\n'
 
 
+def test_a_server_that_ran_out_of_descriptors_answers_when_there_are_some_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Short:
+        """A listener that has none for its first connection."""
+
+        def __init__(self, listener: Any) -> None:
+            self.listener = listener
+            self.failures = 1
+
+        def accept(self) -> Any:
+            if self.failures:
+                self.failures -= 1
+                raise OSError(24, "Too many open files")
+            return self.listener.accept()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.listener, name)
+
+    monkeypatch.setattr(control, "PAUSE", 0.0)
+    server = ControlServer(path, lambda request: {"asked": request})
+    monkeypatch.setattr(server, "_listener", Short(server._listener))
+    server.start()
+    assert ask(path, {"command": "status"}) == {"asked": {"command": "status"}}
+    server.close()
+
+
 def test_nobody_there_is_told_with_the_remedy(path: Path) -> None:
     with pytest.raises(ControlError, match="no wiresock-py is running") as raised:
         ask(path, {})
