@@ -249,7 +249,9 @@ class Outbound:
             return Verdict.PASS
         link = self._links.get(flow.peer)
         translated = translate_error(packet, header, flow, outbound=True)
-        if link is not None and translated is not None and isinstance(flow.peer, Tunnel):
+        if link is None:
+            self.counters["no_tunnel"] += 1
+        elif translated is not None and isinstance(flow.peer, Tunnel):
             link.write(flow.peer, [translated], now)
         return Verdict.DROP
 

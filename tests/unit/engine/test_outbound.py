@@ -414,6 +414,15 @@ def test_a_complaint_about_a_tunnelled_packet_goes_through_the_tunnel(make: Make
     assert world.outside() == []
 
 
+def test_a_complaint_about_a_tunnelled_packet_is_a_counted_drop_without_a_tunnel(make: Make) -> None:
+    world = make(with_links=False)
+    world.host_sends(outgoing(udp(CHROME_PORT)))
+    arrived = incoming(UDP(sport=7, dport=CHROME_PORT) / Raw(b"late"), to=HOST[4])
+    world.host_sends(outgoing(ICMP(type=3, code=3) / dissect(arrived)))
+    assert world.outside() == []
+    assert world.engine.counters()["no_tunnel"] == 2
+
+
 def test_a_complaint_about_anything_else_passes(make: Make) -> None:
     world = make()
     about = dissect(outgoing(udp(9), source=REMOTE[4], to=HOST[4]))
