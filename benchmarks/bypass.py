@@ -19,7 +19,7 @@ MEANT = "chrome"
 """The application that is meant; iperf3 is not."""
 SHARE = "share"
 """The figure of throughput as a multiple of that without our client a moment before or after."""
-PAIRS = 4
+PAIRS = 2
 """In each round, of each client."""
 
 
