@@ -4,12 +4,15 @@ import queue
 import socket
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+from scapy.layers.inet import UDP
 
 from tests.support.worlds import (
     CHROME,
@@ -18,6 +21,7 @@ from tests.support.worlds import (
     Owners,
     Wire,
     config_text,
+    outgoing,
 )
 from wiresock_py.filters import CapturePlan
 from wiresock_py.filters.memory import MemoryBackend
@@ -25,6 +29,7 @@ from wiresock_py.service import worker
 from wiresock_py.service.options import RunOptions
 from wiresock_py.service.worker import Worker
 
+Found = TypeVar("Found")
 RULES = f"{EVERYTHING}\nAllowedApps = chrome"
 
 
@@ -111,3 +116,18 @@ class Running:
     def ended(self, seconds: float = 5.0) -> None:
         self._thread.join(seconds)
         assert not self._thread.is_alive()
+
+
+def passes(backend: MemoryBackend, port: int) -> bool:
+    """Whether a datagram from *port* leaves outside the tunnel."""
+    backend.stack_sends(outgoing(UDP(sport=port, dport=7)))
+    return bool(backend.network_received(0.3))
+
+
+def eventually(look: Callable[[], list[Found]]) -> list[Found]:
+    """What *look* finds once it finds anything, within five seconds."""
+    until = time.monotonic() + 5
+    while not (found := look()):
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.01)
+    return found

@@ -16,7 +16,8 @@ from wiresock_py.config.model import (
 )
 from wiresock_py.config.parser import parse
 from wiresock_py.config.printer import format_config
-from wiresock_py.config.settings import Rule, Settings, load_settings
+from wiresock_py.config.settings import Rule, Settings
+from wiresock_py.config.settings_file import load_settings
 
 __all__ = [
     "Address",

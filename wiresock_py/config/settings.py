@@ -1,18 +1,12 @@
-"""What is not of one tunnel, and where settings.yaml, which may state it, is looked for."""
+"""What is not of one tunnel."""
 
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-from platformdirs import site_config_path, user_config_path
-
-from wiresock_py.config.files import read_text
 from wiresock_py.config.model import NOWHERE, Network, Place, Places, PortRange
 
-FILE_NAME = "settings.yaml"
 TUNNEL, DIRECT, BLOCK = "tunnel", "direct", "block"
 PROTOCOLS: Mapping[str, tuple[int, ...]] = {
     "tcp": (socket.IPPROTO_TCP,),
@@ -77,28 +71,6 @@ class Settings:
     into the tunnel while it is up."""
     rules: tuple[Rule, ...] = ()
     """In order; the first that is met decides, and where none is, the tunnels' own keys."""
-
-
-def settings_paths() -> tuple[Path, ...]:
-    """Where settings.yaml is looked for: first the user's own, then the machine's."""
-    folders = (user_config_path("wiresock-py", appauthor=False), site_config_path("wiresock-py", appauthor=False))
-    return tuple(folder / FILE_NAME for folder in folders)
-
-
-def load_settings(path: Path | None = None) -> Settings:
-    """Read *path*; None: the first of :func:`settings_paths` that is there, the defaults where none is.
-
-    Raises ConfigError with line and column.
-    """
-    if path is None:
-        # os.path says False where Path.exists raises: in a home that is not ours to enter
-        path = next((candidate for candidate in settings_paths() if os.path.exists(candidate)), None)  # noqa: PTH110
-    if path is None:
-        return Settings()
-    # imported here: most have no such file, and need no YAML
-    from wiresock_py.config.settings_parser import parse_settings
-
-    return parse_settings(read_text(path), str(path))
 
 
 def _listed(items: tuple[object, ...]) -> str:

@@ -7,19 +7,16 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from scapy.layers.inet import UDP
 
-from tests.support.desk import RULES, Desk, RecordingBackend
+from tests.support.desk import RULES, Desk, RecordingBackend, eventually, passes
 from tests.support.worlds import (
     ADDRESSES,
     CHROME,
     CLIENT_KEY,
-    EVERYTHING,
     HOST,
     REMOTE,
     SERVER_KEYS,
@@ -30,9 +27,8 @@ from tests.support.worlds import (
 )
 from wiresock_py.config import parse
 from wiresock_py.crypto import Event
-from wiresock_py.errors import EXIT_CONFIG, EXIT_NETWORK, BackendError, ConfigError, ControlError, NetworkError
+from wiresock_py.errors import BackendError, ConfigError, ControlError, NetworkError
 from wiresock_py.filters import CapturePlan
-from wiresock_py.filters.memory import MemoryBackend
 from wiresock_py.flow import FiveTuple, Route
 from wiresock_py.network import Resolver
 from wiresock_py.rules import Rules
@@ -45,29 +41,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="for other systems: the client is played at a UNIX socket"
 )
 
-Found = TypeVar("Found")
 RLIMIT_CORE = 4  # asm-generic/resource.h
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    desk = Desk(tmp_path, monkeypatch)
-    yield desk
-    desk.resources.close()
-    assert not desk.control.exists()
-
-
-def passes(backend: MemoryBackend, port: int) -> bool:
-    backend.stack_sends(outgoing(UDP(sport=port, dport=7)))
-    return bool(backend.network_received(0.3))
-
-
-def eventually(look: Callable[[], list[Found]]) -> list[Found]:
-    until = time.monotonic() + 5
-    while not (found := look()):
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.01)
-    return found
 
 
 # Before anything is changed
@@ -216,22 +190,6 @@ def test_queues_that_are_taken_are_told(desk: Desk, monkeypatch: pytest.MonkeyPa
     assert isinstance(running.error, BackendError)
 
 
-class Ended(BaseException):
-    """Stands for the end of the process."""
-
-
-@pytest.fixture
-def exits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    exits: list[int] = []
-
-    def end(code: int) -> None:
-        exits.append(code)
-        raise Ended
-
-    monkeypatch.setattr(worker.os, "_exit", end)  # type: ignore[attr-defined]  # it is the os module
-    return exits
-
-
 def test_a_thread_that_failed_ends_it_at_once_without_opening_the_plan(
     desk: Desk, exits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,81 +277,6 @@ def test_it_gives_signs_of_life_as_long_as_the_timers_tick(desk: Desk, monkeypat
     time.sleep(0.3)
     assert desk.told.empty()
     running.end()
-
-
-# Reloading
-
-
-def test_reload_goes_on_by_the_files_as_they_are_now(desk: Desk) -> None:
-    running = desk.run(desk.make()).serving()
-    desk.write(config_text(f"{EVERYTHING}\nAllowedApps = firefox"))
-    assert ask(desk.control, {"command": "reload"}) == {"reloaded": ["wg0"]}
-    assert passes(desk.backend, 5000)
-    assert not passes(desk.backend, 6000)
-    while (told := desk.told.get(timeout=5))[0] == "alive":
-        pass
-    kind, fields = told
-    assert kind == "reloaded"
-    assert "AllowedApps = firefox" in fields["configurations"][0]
-    assert CLIENT_KEY.to_base64() not in fields["configurations"][0]
-    running.end()
-
-
-def test_a_faulty_file_changes_nothing_and_the_asker_is_told_every_mistake(desk: Desk) -> None:
-    running = desk.run(desk.make()).serving()
-    desk.write(config_text(RULES).replace("AllowedIPs", "AlowedIPs").replace("AllowedApps", "AlowedApps"))
-    answer = ask(desk.control, {"command": "reload"})
-    assert answer["exit_code"] == EXIT_CONFIG
-    lines = [message for message, _ in answer["refused"]]
-    assert [line.rpartition("wg0.conf:")[2].split(": ")[0] for line in lines] == ["7:1", "8:1"]
-    assert "did you mean AllowedIPs?" in answer["refused"][0][1]
-    assert passes(desk.backend, 6000)
-    assert not passes(desk.backend, 5000)
-    running.end()
-
-
-def test_an_endpoint_that_does_not_resolve_changes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(host: str, **_: object) -> None:
-        raise NetworkError(f"the name {host} does not resolve")
-
-    running = desk.run(desk.make()).serving()
-    monkeypatch.setattr("wiresock_py.engine.links.lookup", fail)
-    desk.write(config_text(f"{EVERYTHING}\nAllowedApps = firefox").replace("198.51.100.2:", "moved.example:"))
-    answer = ask(desk.control, {"command": "reload"})
-    assert answer["exit_code"] == EXIT_NETWORK
-    assert "moved.example does not resolve" in answer["refused"][0][0]
-    assert passes(desk.backend, 6000)
-    running.end()
-
-
-def test_asked_by_the_supervisor_it_tells_mistakes_in_its_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    running = desk.run(desk.make()).serving()
-    desk.write("[Interface]\n")
-    desk.say("reload")
-    eventually(lambda: [message for message in caplog.messages if "nothing was changed" in message])
-    running.end()
-    assert running.error is None
-
-
-@pytest.mark.parametrize("asked", ["by the supervisor", "over the control socket"])
-def test_a_capture_that_cannot_be_changed_ends_it_at_once_as_the_rules_are_others_already(
-    desk: Desk, exits: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, asked: str
-) -> None:
-    def fail(_plan: CapturePlan) -> None:
-        raise BackendError("iptables-restore refused our rules: another program holds the lock")
-
-    running = desk.run(desk.make()).serving()
-    monkeypatch.setattr(desk.backend, "update", fail)
-    desk.write(config_text(f"{EVERYTHING}\nAllowedApps = firefox"))
-    if asked == "by the supervisor":
-        desk.say("reload")
-    else:
-        with pytest.raises(ControlError):
-            ask(desk.control, {"command": "reload"})
-    running.ended()
-    assert exits[:1] == [1]
-    assert "the reload failed" in caplog.messages
-    assert not [message for message in caplog.messages if "nothing was changed" in message]
 
 
 # Events
