@@ -31,7 +31,7 @@ def test_an_idle_connection_of_an_app_of_the_tunnel_is_reset_at_once(
     assert capture.of_ports(ports, {CLIENT.of(family)})  # the capture sees it
     running = client(server.client_config(server.add_peer(), allowed_apps="chrome"))
     assert chrome.wait_for_end(name="before") == "ECONNRESET"
-    running.wait_for_log("1 connections from before")
+    running.wait_for_log("connections from before that belong in the tunnel: 1 reset")
     assert chrome.http(url=INTERNET.url(family)) == SERVER.of(family)
     assert firefox.exchange(name="before", text="still here") == "still here"
     capture.stop()

@@ -192,7 +192,7 @@ class Worker:
             self._inbox.put({"kind": "failed", "error": error})
             return
         if count:
-            log.info("%d connections from before belong in the tunnel and were reset: their apps connect again", count)
+            log.info("connections from before that belong in the tunnel: %d reset; their apps connect again", count)
 
     def _serve(self) -> bool:
         """Until told to stop; True if there is nobody left who could."""

@@ -240,7 +240,13 @@ def test_connections_from_before_are_refused_before_the_rules_stand_and_made_to_
     monkeypatch.setattr(desk.backend, "open", open_)
     running = desk.run(made).serving()
     assert len(eventually(desk.backend.stack_received)) in (1, 2)
-    eventually(lambda: [message for message in caplog.messages if message.startswith("1 connections from before")])
+    eventually(
+        lambda: [
+            message
+            for message in caplog.messages
+            if message.startswith("connections from before") and ": 1 reset" in message
+        ]
+    )
     running.end()
     assert running.error is None
 
